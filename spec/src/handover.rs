@@ -1,0 +1,36 @@
+//! The end of the machine's time with us: what init is asked over its socket, one JSON line each way.
+
+use serde::{Deserialize, Serialize};
+
+/// How the machine goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Through the firmware.
+    Reboot,
+    /// Into the kernel that an action has loaded.
+    Kexec,
+    /// Off.
+    Poweroff,
+}
+
+/// Asked of init by the agent, after the server has acknowledged the last report.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// How to go on.
+    pub mode: Mode,
+    /// For the console: who asked, and for what.
+    pub reason: String,
+}
+
+/// Init's answer, sent before it begins to shut down.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Response {
+    /// Whether the machine is going down now.
+    pub accepted: bool,
+    /// Why not, otherwise empty.
+    #[serde(default)]
+    pub reason: String,
+}
