@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{WorkerId, WorkflowId};
 
 /// What the classic worker does with a timeout of 0: an hour, never at once (wire reference §5.3).
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// One action of a workflow.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Action {
     /// The workflow it belongs to.
     pub workflow: WorkflowId,

@@ -21,6 +21,8 @@ pub struct Problem {
     pub key: &'static str,
     /// What is wrong, without the value of a secret.
     pub what: String,
+    /// Only a repetition: the line can be obeyed all the same.
+    pub repeated: bool,
 }
 
 impl fmt::Display for Problem {
@@ -94,9 +96,10 @@ impl Cmdline {
                 Some("") => None,
                 Some(value) => misfit(key, value),
             };
-            problems.extend(what.map(|what| Problem { key: key.name, what }));
+            problems.extend(what.map(|what| Problem { key: key.name, what, repeated: false }));
             if self.known[..i].iter().any(|(earlier, _)| earlier == name) {
-                problems.push(Problem { key: key.name, what: "given more than once; the last value counts".into() });
+                let what = "given more than once; the last value counts".into();
+                problems.push(Problem { key: key.name, what, repeated: true });
             }
         }
         problems

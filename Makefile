@@ -1,0 +1,75 @@
+# The menu. Each recipe is a line or two; what is longer is a program or a script in hack/.
+# LEVEL is the compression of the initramfs: quick for the laboratory, small for `make dist`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+ARCH     := x86_64
+TARGET   := $(ARCH)-unknown-linux-gnu
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
+PROFILE  ?= dev
+LEVEL    ?= 3
+BIN      := target/$(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+IMAGE    := $(BIN)/ironhook-image
+LAB      := $(BIN)/ironhook-lab
+COMPONENTS := $(wildcard linuxkit/components/*)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## install what building and testing need on Debian (asks for root only if something is missing)
+	hack/deps
+
+.PHONY: programs
+programs: ## all our programs, static
+	cargo build --locked --profile $(PROFILE) --workspace --bins
+
+.PHONY: components
+components: programs ## component images, as an OCI layout in out/cache/oci
+	$(IMAGE) component --programs $(BIN) $(COMPONENTS)
+
+.PHONY: image
+image: components ## out/vmlinuz-x86_64, out/initramfs-x86_64 and out/loaders
+	$(IMAGE) build linuxkit/ironhook.yaml --out out --level $(LEVEL)
+	$(IMAGE) export --out out/loaders linuxkit/components/ipxe
+
+.PHONY: dist
+dist: ## out/ironhook-<version>-<arch>.tar.gz, to be unpacked in webroot/misc/osie/current
+	$(MAKE) image PROFILE=dist LEVEL=19
+	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C out -cf - vmlinuz-$(ARCH) initramfs-$(ARCH) | gzip -1 -n > out/ironhook-$(VERSION)-$(ARCH).tar.gz
+	ls -l out/ironhook-$(VERSION)-$(ARCH).tar.gz
+
+.PHONY: relock
+relock: programs ## lock the Debian packages of the components at what the mirror has now
+	$(IMAGE) lock
+
+.PHONY: gen
+gen: ## generated code and goldens
+	UPDATE_GOLDENS=1 cargo test --locked -p proto -p e2e --test generated --test house
+
+.PHONY: demo
+demo: deps image ## from power-on to an installed OS, in a virtual machine
+	$(LAB) target
+	$(LAB) demo
+
+.PHONY: check
+check: ## formatting, lints, licences, scripts
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo deny check bans licenses sources
+	shellcheck -e SC1091,SC2016 hack/deps hack/mirror hack/in-lab .ci/run
+
+.PHONY: test
+test: deps ## the tests of every change: checks, unit, integration, and machines in QEMU
+	hack/run-tests
+
+.PHONY: test-full
+test-full: test ## everything that `make test` leaves out
+	@echo "make test-full: nothing is left out of make test yet"
+
+.PHONY: clean
+clean: ## what was built; the caches of packages and target systems stay
+	rm -rf target out/vmlinuz-* out/initramfs-* out/loaders out/*.tar.gz

@@ -1,0 +1,266 @@
+//! `disk-wipe`: takes what is on disks away, as thoroughly as asked, and reads back that it is gone.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use spec::Code;
+use sys::block::Device;
+use sys::{block, sysfs::Sysfs};
+
+use crate::cmd::{Context, environment};
+use crate::disk::aligned::Aligned;
+use crate::disk::find::{self, Found, Used, find, is_virtual};
+use crate::disk::held::END;
+use crate::disk::stream::CHUNK;
+use crate::disk::target::Claimed;
+use crate::failed::{Coded, Failed};
+use crate::input::{self, ALLOW_REMOVABLE, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS};
+use crate::report::Report;
+use crate::table::Action;
+
+/// Bytes zeroed by one request, so that progress can be told.
+const STRETCH: u64 = 64 << 20;
+/// Places looked at by a sample.
+const PLACES: u64 = 64;
+
+const INPUTS: &[Input] = &[
+    Input {
+        name: "DEST_DISK",
+        also: &["DISK", "BLOCK_DEVICE"],
+        presence: Presence::Optional,
+        doc: "Paths of block devices, separated by commas. Without it: every disk that is not removable, read-only, \
+              in use or virtual.",
+    },
+    Input {
+        name: "WIPE_METHOD",
+        also: &[],
+        presence: Presence::Default("metadata"),
+        doc: "metadata: zeroes at both ends of the disk and of each partition; zero: everywhere; discard: the device \
+              is told that nothing is needed, then as metadata.",
+    },
+    Input {
+        name: "VERIFY",
+        also: &[],
+        presence: Presence::Default("sample"),
+        doc: "How much of a zeroed disk is read back: none, sample or full. The ends always are.",
+    },
+    ALLOW_REMOVABLE,
+    WAIT_DEVICE_SECONDS,
+    DRY_RUN,
+];
+
+/// Its row of the table.
+pub const ACTION: Action =
+    Action { name: "disk-wipe", also: &[], doc: "Wipes disks and proves it.", inputs: INPUTS, run };
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Method {
+    #[default]
+    Metadata,
+    Zero,
+    Discard,
+}
+
+impl Method {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Zero => "zero",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Look {
+    None,
+    #[default]
+    Sample,
+    Full,
+}
+
+#[derive(Debug)]
+struct Wish {
+    disks: Vec<PathBuf>,
+    method: Method,
+    look: Look,
+    allow_removable: bool,
+    wait: Duration,
+    dry_run: bool,
+}
+
+/// Why disks were not wiped.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("no disk to wipe: {skipped}")]
+    None { skipped: String },
+    #[error("cannot {what} {}", path.display())]
+    Device { what: &'static str, path: PathBuf, source: block::Error },
+    #[error("{} still holds something at byte {offset} after the wipe", path.display())]
+    Remains { path: PathBuf, offset: u64 },
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::None { .. } => Code::DiskNotFound,
+            Self::Device { .. } => Code::DiskIo,
+            Self::Remains { .. } => Code::VerifyMismatch,
+        }
+    }
+}
+
+fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
+    let mut r = Reader::new(INPUTS, lookup);
+    let disks = r.optional("DEST_DISK", |text| text.split(',').map(input::path).collect::<Result<Vec<_>, _>>());
+    let methods = [("metadata", Method::Metadata), ("zero", Method::Zero), ("discard", Method::Discard)];
+    let looks = [("none", Look::None), ("sample", Look::Sample), ("full", Look::Full)];
+    let wish = Wish {
+        disks: disks.unwrap_or_default(),
+        method: r.value("WIPE_METHOD", input::one_of(&methods)),
+        look: r.value("VERIFY", input::one_of(&looks)),
+        allow_removable: r.value("ALLOW_REMOVABLE", input::boolean),
+        wait: r.value("WAIT_DEVICE_SECONDS", input::seconds),
+        dry_run: r.value("DRY_RUN", input::boolean),
+    };
+    r.finish()?;
+    Ok(wish)
+}
+
+fn run(context: &Context<'_>) -> Result<(), Failed> {
+    let wish = read(&environment)?;
+    let report = context.report;
+    let found = if wish.disks.is_empty() {
+        eligible(&context.sysfs, wish.allow_removable, report)?
+    } else {
+        named(&wish, &context.sysfs)?
+    };
+    for disk in &found {
+        report.info(&format!("plan: wipe {} by {}", disk.describe(), wish.method.word()));
+    }
+    if wish.dry_run {
+        return Ok(());
+    }
+    // All are ours before the first is touched.
+    let claimed = found.into_iter().map(Claimed::claim).collect::<Result<Vec<_>, _>>()?;
+    for disk in &claimed {
+        wipe(disk, &wish, report)?;
+        report.info(&format!("wiped: {}", disk.found().path.display()));
+    }
+    Ok(())
+}
+
+/// Every disk named must be there and free.
+fn named(wish: &Wish, sysfs: &Sysfs) -> Result<Vec<Found>, find::Error> {
+    let used = Used::now()?;
+    let mut found: Vec<Found> = Vec::new();
+    for path in &wish.disks {
+        let disk = find(path, sysfs, wish.wait)?;
+        disk.check(wish.allow_removable, &used)?;
+        let number = |f: &Found| f.partition.as_ref().map_or(f.disk.number, |p| p.number);
+        if found.iter().all(|f| number(f) != number(&disk)) {
+            found.push(disk);
+        }
+    }
+    Ok(found)
+}
+
+/// Every disk that may be wiped without being named; each other one is reported with its reason.
+fn eligible(sysfs: &Sysfs, allow_removable: bool, report: &Report) -> Result<Vec<Found>, Failed> {
+    let used = Used::now()?;
+    let mut found = Vec::new();
+    let mut skipped = Vec::new();
+    for disk in find::all(sysfs)? {
+        if is_virtual(&disk.disk.name) {
+            continue;
+        }
+        match disk.refusal(allow_removable, &used) {
+            None => {
+                find::reach(&disk)?;
+                found.push(disk);
+            }
+            Some(why) => {
+                let line = format!("{}: {why}", disk.path.display());
+                report.info(&format!("skipped: {line}"));
+                skipped.push(line);
+            }
+        }
+    }
+    if found.is_empty() {
+        let skipped = if skipped.is_empty() { "there is none".into() } else { skipped.join("; ") };
+        return Err(Error::None { skipped }.into());
+    }
+    Ok(found)
+}
+
+fn wipe(disk: &Claimed, wish: &Wish, report: &Report) -> Result<(), Failed> {
+    let whole = (0, disk.geometry.size);
+    let failed = |what| move |source| Error::Device { what, path: disk.found().path.clone(), source };
+    match wish.method {
+        Method::Metadata => {}
+        Method::Zero => stretches(disk, "zeroing", Device::zero_out, report).map_err(failed("zero"))?,
+        Method::Discard => stretches(disk, "discarding", Device::discard, report).map_err(failed("discard"))?,
+    }
+    let partitions = disk.found().disk.partitions.iter().filter(|_| disk.found().partition.is_none());
+    let mut ranges: Vec<_> = partitions.map(|p| (p.start, p.size)).filter(|(_, len)| *len > 0).collect();
+    ranges.push(whole);
+    // Partitions before the table that says where they are.
+    for (start, len) in &ranges {
+        disk.blank(*start, *len)?;
+    }
+    for (start, len) in &ranges {
+        let end = END.min(*len);
+        expect_zeros(disk, *start, end)?;
+        expect_zeros(disk, start + len - end, end)?;
+    }
+    if wish.method == Method::Zero {
+        look(disk, wish.look, report)?;
+    }
+    disk.reread()?;
+    Ok(())
+}
+
+fn stretches(
+    disk: &Claimed,
+    doing: &str,
+    request: impl Fn(&Device, u64, u64) -> Result<(), block::Error>,
+    report: &Report,
+) -> Result<(), block::Error> {
+    let total = disk.geometry.size;
+    let mut done = 0;
+    while done < total {
+        let len = STRETCH.min(total - done);
+        request(disk.device(), done, len)?;
+        done += len;
+        report.progress(doing, done, total);
+    }
+    report.progress_end(doing, done, total);
+    disk.device().sync()
+}
+
+/// Reads everything, or places spread evenly.
+fn look(disk: &Claimed, look: Look, report: &Report) -> Result<(), Failed> {
+    let size = disk.geometry.size;
+    let step = match look {
+        Look::None => return Ok(()),
+        Look::Full => CHUNK as u64,
+        Look::Sample => (size / PLACES).next_multiple_of(CHUNK as u64),
+    };
+    let mut at = 0;
+    while at < size {
+        expect_zeros(disk, at, (CHUNK as u64).min(size - at))?;
+        report.progress("verifying", at, size);
+        at += step;
+    }
+    report.progress_end("verifying", size, size);
+    Ok(())
+}
+
+fn expect_zeros(disk: &Claimed, offset: u64, len: u64) -> Result<(), Failed> {
+    let mut bytes = Aligned::zeroed(len as usize);
+    disk.read_back(&mut bytes, offset)?;
+    match bytes.iter().position(|b| *b != 0) {
+        None => Ok(()),
+        Some(at) => Err(Error::Remains { path: disk.found().path.clone(), offset: offset + at as u64 }.into()),
+    }
+}

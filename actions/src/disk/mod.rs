@@ -1,0 +1,11 @@
+//! What the actions share about disks: finding and refusing, the typestates of a disk being written, its GPT.
+
+pub mod aligned;
+pub mod find;
+pub mod gpt;
+pub mod held;
+pub mod layout;
+pub mod nodes;
+pub mod stream;
+pub mod superblock;
+pub mod target;

@@ -1,0 +1,292 @@
+//! A disk on its way to a new content, each step a type, so that none can be left out or done twice:
+//!
+//! `Found` -> `Claimed` (exclusively ours) -> `Written` (ends blank, body on it, content proven whole) -> `Verified`
+//! (body read back from the medium) -> committed (tail, then head, then the table re-read).
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use spec::Code;
+use sys::block::{self, Device, Reread};
+
+use crate::disk::aligned::Aligned;
+use crate::disk::find::Found;
+use crate::disk::gpt::Table;
+use crate::disk::held::{END, Held, View};
+use crate::disk::stream::{self, Depth, Geometry, Sample, Streamed, pump};
+use crate::failed::{Coded, Failed};
+use crate::report::Report;
+
+/// Room for both ends and something between them.
+pub const SMALLEST: u64 = 4 * END;
+/// How long a prober may keep a partition open.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Boot record and GPT header: written after everything else, in one piece.
+const FIRST: usize = 4096;
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not ours.
+    #[error("cannot take {} for ourselves", path.display())]
+    Claim {
+        /// The disk.
+        path: PathBuf,
+        /// What is wrong.
+        source: block::Error,
+    },
+    /// Not worth calling a disk.
+    #[error("{} has {has} bytes, {needed} are needed", path.display())]
+    TooSmall {
+        /// The disk.
+        path: PathBuf,
+        /// Its size.
+        has: u64,
+        /// What has to go onto it.
+        needed: u64,
+    },
+    /// One request of a kernel.
+    #[error("the disk failed")]
+    Device(#[source] block::Error),
+    /// An end could not be written.
+    #[error("cannot write the {what} of {}", path.display())]
+    Ends {
+        /// Head or tail.
+        what: &'static str,
+        /// The disk.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Reading back failed.
+    #[error("cannot read back {len} bytes at byte {offset} of {}", path.display())]
+    ReadBack {
+        /// The disk.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// How much.
+        len: usize,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The medium has something else than was written.
+    #[error("{} does not hold what was written: {len} bytes at byte {offset} differ", path.display())]
+    Differs {
+        /// The disk.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// How much was compared.
+        len: usize,
+    },
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::Claim { source: block::Error::Busy { .. }, .. } => Code::DiskBusy,
+            Self::Claim { source: block::Error::NotBlock { .. }, .. } => Code::DiskNotFound,
+            Self::TooSmall { .. } => Code::DiskTooSmall,
+            Self::Claim { .. } | Self::Device(_) | Self::Ends { .. } | Self::ReadBack { .. } => Code::DiskIo,
+            Self::Differs { .. } => Code::VerifyMismatch,
+        }
+    }
+}
+
+/// Bytes to be written, which know at their end whether they were whole.
+pub trait Content: io::Read {
+    /// What a broken read means.
+    fn explain(&mut self, error: io::Error) -> Failed;
+    /// Called after the last byte: whether every byte came, and the right ones.
+    fn prove(&mut self) -> Result<(), Failed>;
+    /// How far the transfer is: done, total or 0.
+    fn position(&self) -> (u64, u64);
+}
+
+/// A disk that nobody else has.
+#[derive(Debug)]
+pub struct Claimed {
+    found: Found,
+    device: Device,
+    /// Around the page cache, where the driver can.
+    direct: Option<Device>,
+    /// Its measures.
+    pub geometry: Geometry,
+}
+
+impl Claimed {
+    /// Opens it exclusively.
+    pub fn claim(found: Found) -> Result<Self, Error> {
+        let claim = |source| Error::Claim { path: found.path.clone(), source };
+        let device = Device::claim(&found.path).map_err(claim)?;
+        let geometry =
+            Geometry { size: device.size().map_err(claim)?, sector: device.logical_sector().map_err(claim)? };
+        if geometry.size < SMALLEST {
+            return Err(Error::TooSmall { path: found.path.clone(), has: geometry.size, needed: SMALLEST });
+        }
+        let direct = device.direct().ok();
+        Ok(Self { found, device, direct, geometry })
+    }
+
+    /// The disk it is.
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// Through the page cache, for small and unaligned requests.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// For large aligned requests.
+    pub fn raw(&self) -> &Device {
+        self.direct.as_ref().unwrap_or(&self.device)
+    }
+
+    /// Zeroes the first and the last bytes of a range, which is the whole disk or a partition of it.
+    pub fn blank(&self, start: u64, len: u64) -> Result<(), Error> {
+        let zeros = Aligned::zeroed(END.min(len) as usize);
+        let tail = start + len - zeros.len() as u64;
+        self.write("tail", &zeros, tail)?;
+        self.write("head", &zeros, start)?;
+        self.device.sync().map_err(Error::Device)
+    }
+
+    /// Blanks the ends, then writes the body; success means that the content was whole.
+    pub fn fill<C: Content>(self, content: &mut C, depth: Depth, report: &Report) -> Result<Written, Failed> {
+        self.blank(0, self.geometry.size)?;
+        self.reread()?;
+        let mut tick = |content: &C| {
+            let (done, total) = content.position();
+            report.progress("writing", done, total);
+        };
+        let streamed = match pump(content, self.raw(), self.geometry, depth, &mut tick) {
+            Ok(streamed) => streamed,
+            Err(stream::Error::Content(e)) => return Err(content.explain(e)),
+            Err(e) => return Err(e.into()),
+        };
+        content.prove()?;
+        let (done, total) = content.position();
+        report.progress_end("writing", done, total);
+        self.device.sync().map_err(Error::Device)?;
+        Ok(Written { claimed: self, streamed })
+    }
+
+    /// Makes the kernel see the table that is on the disk now.
+    pub fn reread(&self) -> Result<Reread, Error> {
+        self.device.reread_table(PATIENCE).map_err(Error::Device)
+    }
+
+    fn write(&self, what: &'static str, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        let failed = |source| Error::Ends { what, path: self.found.path.clone(), source };
+        self.raw().write_at(bytes, offset).map_err(failed)
+    }
+
+    /// Reads from the medium, not from memory.
+    pub fn read_back(&self, buf: &mut [u8], offset: u64) -> Result<(), Error> {
+        if self.direct.is_none() {
+            self.device.drop_cache().map_err(Error::Device)?;
+        }
+        let len = buf.len();
+        let failed = |source| Error::ReadBack { path: self.found.path.clone(), offset, len, source };
+        self.raw().read_at(buf, offset).map_err(failed)
+    }
+
+    /// That the medium holds these bytes.
+    pub fn expect(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        let mut found = Aligned::zeroed(bytes.len());
+        self.read_back(&mut found, offset)?;
+        if *found == *bytes { Ok(()) } else { Err(self.differs(offset, bytes.len())) }
+    }
+
+    fn differs(&self, offset: u64, len: usize) -> Error {
+        Error::Differs { path: self.found.path.clone(), offset, len }
+    }
+}
+
+/// Body on the disk, ends still blank; the content was whole.
+#[derive(Debug)]
+pub struct Written {
+    claimed: Claimed,
+    streamed: Streamed,
+}
+
+impl Written {
+    /// Reads back what `Depth` chose while writing, around the page cache.
+    pub fn verify(self, report: &Report) -> Result<Verified, Error> {
+        let total = self.streamed.samples.iter().map(|s| s.len as u64).sum();
+        let mut done = 0;
+        let mut buffer = Aligned::zeroed(stream::CHUNK);
+        for Sample { offset, len, sha256 } in &self.streamed.samples {
+            let bytes = &mut buffer[..*len];
+            self.claimed.read_back(bytes, *offset)?;
+            if <[u8; 32]>::from(Sha256::digest(&*bytes)) != *sha256 {
+                return Err(self.claimed.differs(*offset, *len));
+            }
+            done += *len as u64;
+            report.progress("verifying", done, total);
+        }
+        if total > 0 {
+            report.progress_end("verifying", done, total);
+        }
+        Ok(Verified { claimed: self.claimed, length: self.streamed.length, held: self.streamed.held })
+    }
+}
+
+/// Body proven, ends still blank.
+#[derive(Debug)]
+pub struct Verified {
+    claimed: Claimed,
+    held: Held,
+    length: u64,
+}
+
+/// What a finished disk looks like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Committed {
+    /// Bytes of content.
+    pub length: u64,
+    /// Partitions of its GPT; none when the content has no GPT.
+    pub partitions: Option<usize>,
+    /// What the kernel made of it.
+    pub reread: Reread,
+}
+
+impl Verified {
+    /// Fits the partition table to the disk, writes tail and head, reads both back, re-reads the table. Blanks the ends
+    /// again when any of that fails.
+    pub fn commit(mut self) -> Result<Committed, Failed> {
+        let partitions = self.fit_table()?;
+        if let Err(error) = self.write_ends() {
+            // The first error is the one that counts.
+            let _ = self.claimed.blank(0, self.claimed.geometry.size);
+            return Err(error.into());
+        }
+        let reread = self.claimed.reread()?;
+        Ok(Committed { length: self.length, partitions, reread })
+    }
+
+    /// In memory: the backup goes to the end of this disk, and the protective MBR covers it.
+    fn fit_table(&mut self) -> Result<Option<usize>, Failed> {
+        let sector = self.claimed.geometry.sector;
+        let mut view = View::new(&mut self.held, &self.claimed.device);
+        let Some(table) = Table::read(&mut view, sector)? else { return Ok(None) };
+        let count = table.partitions()?.len();
+        table.write(&mut view)?;
+        Ok(Some(count))
+    }
+
+    fn write_ends(&self) -> Result<(), Error> {
+        let (head, tail_start) = (&self.held.head, self.held.tail_start());
+        self.claimed.write("tail", &self.held.tail, tail_start)?;
+        self.claimed.write("head", &head[FIRST..], FIRST as u64)?;
+        self.claimed.device.sync().map_err(Error::Device)?;
+        self.claimed.expect(&self.held.tail, tail_start)?;
+        self.claimed.write("head", &head[..FIRST], 0)?;
+        self.claimed.device.sync().map_err(Error::Device)?;
+        self.claimed.expect(head, 0)
+    }
+}

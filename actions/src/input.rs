@@ -1,0 +1,268 @@
+//! The environment as typed inputs, or all problems at once. Pure: the environment is a function that is passed in.
+//! Unknown variables are ignored (a container has many); a known one with a bad value is a problem, never a default.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use spec::Code;
+
+use crate::failed::Coded;
+
+/// One input of an action.
+#[derive(Debug)]
+pub struct Input {
+    /// The variable.
+    pub name: &'static str,
+    /// Other names of the field for the same.
+    pub also: &'static [&'static str],
+    /// Whether it has to be there.
+    pub presence: Presence,
+    /// What it means and which values it takes.
+    pub doc: &'static str,
+}
+
+/// What the absence of an input means. An empty value counts as absent.
+#[derive(Clone, Copy, Debug)]
+pub enum Presence {
+    /// A problem.
+    Required,
+    /// Nothing.
+    Optional,
+    /// This value.
+    Default(&'static str),
+}
+
+/// The disk an action works on; every action takes both of the field's names.
+pub const DEST_DISK: Input = Input {
+    name: "DEST_DISK",
+    also: &["BLOCK_DEVICE"],
+    presence: Presence::Required,
+    doc: "Path of the block device, also below /dev/disk/by-*.",
+};
+/// Stop after the plan.
+pub const DRY_RUN: Input = Input {
+    name: "DRY_RUN",
+    also: &[],
+    presence: Presence::Default("false"),
+    doc: "Print the plan and change nothing.",
+};
+/// How long a device may take to appear.
+pub const WAIT_DEVICE_SECONDS: Input = Input {
+    name: "WAIT_DEVICE_SECONDS",
+    also: &[],
+    presence: Presence::Default("60"),
+    doc: "How long to wait for the device to appear.",
+};
+/// Consent to write to what can be pulled out.
+pub const ALLOW_REMOVABLE: Input = Input {
+    name: "ALLOW_REMOVABLE",
+    also: &[],
+    presence: Presence::Default("false"),
+    doc: "Accept a disk that the kernel calls removable.",
+};
+
+/// Everything that is wrong with the inputs.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("bad inputs: {}", .0.join("; "))]
+pub struct Problems(pub Vec<String>);
+
+impl Coded for Problems {
+    fn code(&self) -> Code {
+        Code::BadInput
+    }
+}
+
+/// A way to look up a variable.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Reads inputs and gathers problems.
+pub struct Reader<'a> {
+    inputs: &'static [Input],
+    lookup: Lookup<'a>,
+    problems: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    /// Of one action's table.
+    pub fn new(inputs: &'static [Input], lookup: Lookup<'a>) -> Self {
+        Self { inputs, lookup, problems: Vec::new() }
+    }
+
+    /// A value that is required or has a default. After a problem it is a placeholder that [`Self::finish`] keeps from
+    /// being used.
+    pub fn value<T: Default>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        self.optional(name, parse).unwrap_or_default()
+    }
+
+    /// A value that may be absent.
+    pub fn optional<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let (used, text) = self.raw(name)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.problems.push(format!("{used} {problem}"));
+                None
+            }
+        }
+    }
+
+    /// Something that only all inputs together show.
+    pub fn problem(&mut self, problem: impl Into<String>) {
+        self.problems.push(problem.into());
+    }
+
+    /// Success when there was no problem.
+    pub fn finish(self) -> Result<(), Problems> {
+        if self.problems.is_empty() { Ok(()) } else { Err(Problems(self.problems)) }
+    }
+
+    /// The text and the name it was found under.
+    fn raw(&mut self, name: &str) -> Option<(&'static str, String)> {
+        let Some(input) = self.inputs.iter().find(|i| i.name == name) else {
+            self.problems.push(format!("{name} is not in the table of this action"));
+            return None;
+        };
+        let set: Vec<(&'static str, String)> = std::iter::once(&input.name)
+            .chain(input.also)
+            .filter_map(|n| (self.lookup)(n).filter(|text| !text.is_empty()).map(|text| (*n, text)))
+            .collect();
+        if let [(first, a), .., (last, b)] = set.as_slice()
+            && a != b
+        {
+            self.problems.push(format!("{first} and {last} mean the same and differ"));
+            return None;
+        }
+        match (set.into_iter().next(), input.presence) {
+            (Some(found), _) => Some(found),
+            (None, Presence::Default(value)) => Some((input.name, value.to_owned())),
+            (None, Presence::Optional) => None,
+            (None, Presence::Required) => {
+                self.problems.push(format!("{name} is required"));
+                None
+            }
+        }
+    }
+}
+
+/// Any text.
+pub fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+/// An absolute path.
+pub fn path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text.trim());
+    if path.is_absolute() { Ok(path) } else { Err(format!("{text:?} is not an absolute path")) }
+}
+
+/// What Go's ParseBool takes, and YAML's other words for it.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    match text.trim() {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        other => match other.to_ascii_lowercase().as_str() {
+            "y" | "yes" | "on" => Ok(true),
+            "n" | "no" | "off" => Ok(false),
+            _ => Err(format!("{text:?} is not a boolean; use true or false")),
+        },
+    }
+}
+
+/// A decimal number.
+pub fn number(text: &str) -> Result<u32, String> {
+    text.trim().parse().map_err(|_| format!("{text:?} is not a decimal number"))
+}
+
+/// Whole seconds.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    number(text).map(|n| Duration::from_secs(n.into())).map_err(|_| format!("{text:?} is not a number of seconds"))
+}
+
+/// Whole minutes.
+pub fn minutes(text: &str) -> Result<Duration, String> {
+    number(text)
+        .map(|n| Duration::from_secs(60 * u64::from(n)))
+        .map_err(|_| format!("{text:?} is not a number of minutes"))
+}
+
+/// Permission bits in octal, with or without a leading `0` or `0o`.
+pub fn mode(text: &str) -> Result<u32, String> {
+    let digits = text.trim();
+    let digits = digits.strip_prefix("0o").unwrap_or(digits);
+    let bad = || format!("{text:?} is not an octal mode up to 7777");
+    u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777 && !digits.starts_with('+')).ok_or_else(bad)
+}
+
+/// One of a few words.
+pub fn one_of<'t, T: Copy>(words: &'t [(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> + 't {
+    move |text| {
+        words.iter().find(|(word, _)| *word == text.trim()).map(|(_, value)| *value).ok_or_else(|| {
+            let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+            format!("{text:?} is none of {known}")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const INPUTS: &[Input] =
+        &[DEST_DISK, DRY_RUN, Input { name: "MODE", also: &[], presence: Presence::Optional, doc: "A mode." }];
+
+    fn read(pairs: &[(&str, &str)]) -> Result<(PathBuf, bool, Option<u32>), Problems> {
+        let lookup = |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        let mut reader = Reader::new(INPUTS, &lookup);
+        let values = (reader.value("DEST_DISK", path), reader.value("DRY_RUN", boolean), reader.optional("MODE", mode));
+        reader.finish().map(|()| values)
+    }
+
+    #[test]
+    fn defaults_synonyms_and_unknown_variables() {
+        let read = read(&[("BLOCK_DEVICE", "/dev/sda"), ("MODE", ""), ("OTHER", "x")]).unwrap();
+        assert_eq!(read, (PathBuf::from("/dev/sda"), false, None));
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let problems = read(&[("DRY_RUN", "maybe"), ("MODE", "0999")]).unwrap_err();
+        assert_eq!(
+            problems.to_string(),
+            "bad inputs: DEST_DISK is required; DRY_RUN \"maybe\" is not a boolean; use true or false; \
+             MODE \"0999\" is not an octal mode up to 7777"
+        );
+    }
+
+    #[test]
+    fn two_names_for_one_input_must_agree() {
+        assert!(read(&[("BLOCK_DEVICE", "/dev/sda"), ("DEST_DISK", "/dev/sda")]).is_ok());
+        let problems = read(&[("BLOCK_DEVICE", "/dev/sda"), ("DEST_DISK", "/dev/sdb")]).unwrap_err();
+        assert_eq!(problems.0, ["DEST_DISK and BLOCK_DEVICE mean the same and differ"]);
+    }
+
+    #[test]
+    fn booleans_are_those_of_the_field() {
+        for (text, value) in
+            [("1", true), ("T", true), ("yes", true), ("On", true), ("0", false), ("F", false), ("NO", false)]
+        {
+            assert_eq!(boolean(text), Ok(value), "{text}");
+        }
+        for text in ["2", "tRuE", "", "ja"] {
+            assert!(boolean(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_parser_panic(text in ".*") {
+            let _ = (boolean(&text), number(&text), seconds(&text), minutes(&text), mode(&text), path(&text));
+        }
+
+        #[test]
+        fn modes_round_trip(value in 0u32..=0o7777) {
+            prop_assert_eq!(mode(&format!("{value:o}")), Ok(value));
+            prop_assert_eq!(mode(&format!("0{value:o}")), Ok(value));
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The disk actions: environment in, exit status out, a human log on stdout, events as JSON lines beside it.
+//! `table` names every action; `input` reads the environment; `cmd` has one file per action; `disk` and `image` are
+//! what they share. Nothing here knows who started it: Ironhook's agent, a stock worker, or a person.
+
+pub mod cmd;
+pub mod disk;
+pub mod failed;
+pub mod help;
+pub mod image;
+pub mod input;
+pub mod report;
+pub mod table;

@@ -1,0 +1,218 @@
+//! What the tests of the program share: running it, loop devices that go away again, a web server that can misbehave,
+//! images with a GPT. Only `root` may skip a test.
+#![allow(dead_code, clippy::unwrap_used)] // Each test binary uses its own part of it; the lint knows only test functions.
+
+pub mod server;
+
+use std::fs::{self, File};
+use std::io::Cursor;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use actions::disk::gpt::Table;
+use gpt::partition::Partition;
+use gpt::partition_types::{EFI, LINUX_FS};
+use spec::{Event, Failure};
+
+pub const MIB: usize = 1 << 20;
+
+/// Whether loop devices can be made; says so when not.
+pub fn root(test: &str) -> bool {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
+    let has_loops = Path::new("/dev/loop-control").exists();
+    if !(is_root && has_loops) {
+        println!("SKIP {test}: needs root");
+    }
+    is_root && has_loops
+}
+
+/// What the program did.
+#[derive(Debug)]
+pub struct Run {
+    pub status: Option<i32>,
+    pub log: String,
+    pub events: Vec<Event>,
+}
+
+impl Run {
+    /// The failure it reported, which has to be its last event and in its log, too.
+    #[track_caller]
+    pub fn failure(&self) -> &Failure {
+        assert_eq!(self.status, Some(1), "{self:#?}");
+        let Some(Event::Error(failure)) = self.events.last() else { panic!("no error event: {self:#?}") };
+        let lines: Vec<_> = self.log.lines().filter(|l| l.starts_with("failed: ")).collect();
+        assert_eq!(lines, [format!("failed: {}", failure.one_line())], "the chain is printed once");
+        failure
+    }
+
+    #[track_caller]
+    pub fn ok(&self) -> &Self {
+        assert_eq!(self.status, Some(0), "{self:#?}");
+        self
+    }
+}
+
+/// Runs one action with nothing in its environment but what is given and a file for events.
+pub fn run(action: &str, env: &[(&str, &str)]) -> Run {
+    let dir = tempfile::tempdir().unwrap();
+    let events = dir.path().join("events.jsonl");
+    let output = bare().arg(action).envs(env.iter().copied()).env("IRONHOOK_EVENTS", &events).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = fs::read_to_string(&events).unwrap_or_default();
+    Run {
+        status: output.status.code(),
+        log: String::from_utf8(output.stdout).unwrap(),
+        events: lines.lines().map(|line| Event::parse(line).unwrap()).collect(),
+    }
+}
+
+/// The program, with an empty environment.
+pub fn bare() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ironhook-actions"));
+    command.env_clear();
+    command
+}
+
+/// A loop device over a file of its own.
+#[derive(Debug)]
+pub struct Loop {
+    pub path: PathBuf,
+    pub file: File,
+    _dir: tempfile::TempDir,
+}
+
+impl Loop {
+    /// A disk of this many bytes, filled with 0xAA so that what was not written shows.
+    pub fn new(size: usize, sector: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let backing = dir.path().join("disk");
+        fs::write(&backing, vec![0xaa; size]).unwrap();
+        let sector = sector.to_string();
+        let args = ["--find", "--show", "--partscan", "--sector-size", &sector];
+        let path = tool("losetup", &args.iter().map(Path::new).chain([backing.as_path()]).collect::<Vec<_>>());
+        Self {
+            path: path.trim().into(),
+            file: File::options().read(true).write(true).open(backing).unwrap(),
+            _dir: dir,
+        }
+    }
+
+    pub fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    /// The disk's bytes, after what the kernel still holds of them is written.
+    pub fn bytes(&self) -> Vec<u8> {
+        File::open(&self.path).unwrap().sync_all().unwrap();
+        let mut bytes = vec![0; self.file.metadata().unwrap().len() as usize];
+        self.file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    /// No firmware and no kernel finds anything on it.
+    #[track_caller]
+    pub fn assert_blank_ends(&self) {
+        let bytes = self.bytes();
+        assert!(bytes[..MIB].iter().all(|b| *b == 0), "the head is not blank");
+        assert!(bytes[bytes.len() - MIB..].iter().all(|b| *b == 0), "the tail is not blank");
+    }
+
+    /// Nobody wrote to it.
+    #[track_caller]
+    pub fn assert_untouched(&self) {
+        assert!(self.bytes().iter().all(|b| *b == 0xaa), "the disk was written to");
+    }
+
+    /// Another implementation finds nothing wrong with its table.
+    #[track_caller]
+    pub fn assert_table_is_clean(&self) {
+        let output = Command::new("sgdisk").arg("--verify").arg(&self.path).output();
+        match output {
+            Ok(output) => {
+                let text = String::from_utf8_lossy(&output.stdout);
+                assert!(output.status.success() && text.contains("No problems found"), "{text}");
+            }
+            Err(e) => println!("sgdisk is not here ({e}); the table was judged by the gpt crate alone"),
+        }
+    }
+
+    /// Path of one of its partitions.
+    pub fn partition(&self, number: u32) -> String {
+        format!("{}p{number}", self.path())
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
+    }
+}
+
+/// Runs a tool of the host that has to succeed.
+#[track_caller]
+pub fn tool<A: AsRef<std::ffi::OsStr>>(name: &str, args: &[A]) -> String {
+    let output = Command::new(name).args(args).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A disk image with partitions 1 (root) and 15 (ESP) and bytes that cannot be mistaken.
+pub fn image(size: usize, sector: u32) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let noise = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        // Few different bytes, so that it can be packed.
+        (state as u8) & 0x1f | 0x20
+    });
+    let mut bytes: Vec<u8> = noise.take(size).collect();
+    bytes[..MIB].fill(0);
+    let mut disk = Cursor::new(bytes);
+    let mut table = Table::empty(&mut disk, sector).unwrap();
+    let mib = MIB as u64 / u64::from(sector);
+    let last = size as u64 / u64::from(sector) - 1;
+    let make = |kind, first, last, name: &str| Partition {
+        part_type_guid: kind,
+        part_guid: uuid::Uuid::new_v4(),
+        first_lba: first,
+        last_lba: last,
+        flags: 0,
+        name: name.into(),
+    };
+    table.set(15, &make(EFI, mib, 2 * mib - 1, "esp")).unwrap();
+    table.set(1, &make(LINUX_FS, 2 * mib, last - mib, "root")).unwrap();
+    table.write(&mut disk).unwrap();
+    disk.into_inner()
+}
+
+/// `sha256:<hex>`.
+pub fn sha256(bytes: &[u8]) -> String {
+    use actions::image::checksum::{Promise, parse};
+    let Ok(Promise::Checked(any)) = parse(&format!("sha256:{}", "0".repeat(64))) else { panic!() };
+    let mut hasher = any.hasher();
+    hasher.update(bytes);
+    hasher.finish().to_string()
+}
+
+/// Two members.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut out = Vec::new();
+    for half in bytes.chunks(bytes.len().div_ceil(2)) {
+        let mut encoder = flate2::write::GzEncoder::new(&mut out, flate2::Compression::fast());
+        encoder.write_all(half).unwrap();
+        encoder.finish().unwrap();
+    }
+    out
+}
+
+/// A skippable frame and two frames.
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4];
+    for half in bytes.chunks(bytes.len().div_ceil(2)) {
+        out.extend(zstd::encode_all(half, 1).unwrap());
+    }
+    out
+}

@@ -1,0 +1,118 @@
+//! `disk-wipe` and `disk-partition` against loop devices.
+
+mod common;
+
+use std::fs;
+
+use common::{Loop, MIB, image, root, run, tool};
+use std::os::unix::fs::FileExt;
+
+fn formatted(sector: u32) -> Loop {
+    let disk = Loop::new(64 * MIB, sector);
+    let list = r#"[{"label":"a","size":"20MiB","type":"linux"},{"label":"b","size":"rest","type":"linux"}]"#;
+    partition(&disk, list).ok();
+    for number in [1, 2] {
+        tool("mkfs.ext4", &["-q", "-F", &disk.partition(number)]);
+    }
+    disk
+}
+
+fn partition(disk: &Loop, list: &str) -> common::Run {
+    run("disk-partition", &[("DEST_DISK", disk.path()), ("PARTITIONS", list), ("WAIT_DEVICE_SECONDS", "0")])
+}
+
+fn wipe(disk: &str, method: &str) -> common::Run {
+    run("disk-wipe", &[("DISK", disk), ("WIPE_METHOD", method), ("VERIFY", "full"), ("WAIT_DEVICE_SECONDS", "0")])
+}
+
+/// Nothing of a file system or a table can be found, not even where partitions were.
+fn assert_no_signatures(disk: &Loop) {
+    let bytes = disk.bytes();
+    for start in [0, MIB, 21 * MIB] {
+        assert!(bytes[start..start + MIB].iter().all(|b| *b == 0), "something at {start}");
+    }
+    assert!(bytes[63 * MIB..].iter().all(|b| *b == 0), "something at the end");
+    assert!(fs::metadata(disk.partition(1)).is_err(), "the kernel still has partition 1");
+}
+
+#[test]
+fn every_method_leaves_no_signature() {
+    if !root("every_method_leaves_no_signature") {
+        return;
+    }
+    for (sector, method) in [(512, "metadata"), (4096, "metadata"), (512, "zero"), (512, "discard")] {
+        let disk = formatted(sector);
+        let done = wipe(disk.path(), method);
+        assert!(done.ok().log.contains(&format!("by {method}")), "{done:?}");
+        assert_no_signatures(&disk);
+        if method == "zero" {
+            assert!(disk.bytes().iter().all(|b| *b == 0), "something is left");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_wiped_when_one_disk_of_a_list_is_in_use() {
+    if !root("nothing_is_wiped_when_one_disk_of_a_list_is_in_use") {
+        return;
+    }
+    let (free, used) = (Loop::new(16 * MIB, 512), formatted(512));
+    let dir = tempfile::tempdir().unwrap();
+    let _mount = sys::mount::Mount::device(used.partition(2).as_ref(), "ext4", dir.path()).unwrap();
+    let done = wipe(&format!("{},{}", free.path(), used.path()), "metadata");
+    assert_eq!(done.failure().code, "disk_busy");
+    assert!(done.failure().message.contains("is mounted at"), "{done:?}");
+    free.assert_untouched();
+}
+
+#[test]
+fn a_path_to_a_file_is_never_a_disk() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), "precious").unwrap();
+    let done = wipe(file.path().to_str().unwrap(), "zero");
+    assert_eq!(done.failure().code, "disk_not_found");
+    assert_eq!(fs::read(file.path()).unwrap(), b"precious");
+}
+
+#[test]
+fn partitions_are_added_once_and_clean() {
+    if !root("partitions_are_added_once_and_clean") {
+        return;
+    }
+    for sector in [512, 4096] {
+        let disk = Loop::new(64 * MIB, sector);
+        wipe(disk.path(), "metadata").ok();
+        let list = r#"[{"label":"esp","size":"8MiB","type":"esp","number":15},{"label":"root","size":"50%","type":"linux"},
+            {"label":"swap","size":"rest","type":"swap"}]"#;
+        let first = partition(&disk, list);
+        assert!(first.ok().log.contains("make a GPT"), "{first:?}");
+        disk.assert_table_is_clean();
+        let before = disk.bytes();
+        let second = partition(&disk, list);
+        assert_eq!(second.ok().log.matches("plan: keep").count(), 3, "{second:?}");
+        assert!(disk.bytes() == before, "the second run changed the disk");
+        for number in [1, 2, 15] {
+            assert!(fs::metadata(disk.partition(number)).is_ok(), "no partition {number}");
+        }
+        let other = partition(&disk, r#"[{"label":"root","size":"20%","type":"linux"}]"#);
+        assert_eq!(other.failure().code, "partition_table");
+        assert!(disk.bytes() == before, "a refused run changed the disk");
+    }
+}
+
+#[test]
+fn what_an_image_brought_is_kept_and_the_backup_is_put_right() {
+    if !root("what_an_image_brought_is_kept_and_the_backup_is_put_right") {
+        return;
+    }
+    let image = image(16 * MIB, 512);
+    let disk = Loop::new(64 * MIB, 512);
+    disk.file.write_all_at(&image, 0).unwrap();
+    let done = partition(&disk, r#"[{"label":"data","size":"rest","type":"linux"}]"#);
+    done.ok();
+    disk.assert_table_is_clean();
+    assert!(disk.bytes()[MIB..15 * MIB] == image[MIB..15 * MIB], "partitions of the image were written to");
+    for number in [1, 2, 15] {
+        assert!(fs::metadata(disk.partition(number)).is_ok(), "no partition {number}: {done:?}");
+    }
+}

@@ -1,0 +1,251 @@
+//! Flags and environment, with the names of both generations of workers, become one checked configuration or all
+//! problems at once. A flag beats a variable; a variable that is set but empty counts as unset (wire reference §5.1).
+
+mod values;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use spec::dhcp::lease::Lease;
+use spec::{Secret, WorkerId, paths};
+
+use crate::config::values::{authority, boolean, duration, socket};
+
+/// Takes actions from a Tinkerbell workflow server, runs them in containers and reports them.
+///
+/// Every option can also be given by an environment variable, named in brackets. The password of the registry is read
+/// from REGISTRY_PASSWORD only.
+#[derive(Parser, Debug, Default)]
+#[command(name = "ironhook-agent", version)]
+pub struct Flags {
+    /// Who this worker is to the server [WORKER_ID, ID, AGENT_ID; else the MAC address of the lease]
+    #[arg(long, short)]
+    id: Option<String>,
+    /// host:port of the workflow server [TINKERBELL_GRPC_AUTHORITY, AGENT_GRPC_SERVER]
+    #[arg(long)]
+    tinkerbell_grpc_authority: Option<String>,
+    /// Whether to speak TLS to it; default true [TINKERBELL_TLS, AGENT_GRPC_TLS]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    tinkerbell_tls: Option<String>,
+    /// Whether to believe any certificate; default false [TINKERBELL_INSECURE_TLS, AGENT_GRPC_INSECURE_TLS]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    tinkerbell_insecure_tls: Option<String>,
+    /// Registry that is put in front of every image [DOCKER_REGISTRY]
+    #[arg(long, short = 'r')]
+    docker_registry: Option<String>,
+    /// Registry that user name and password are for, when none is put in front [AGENT_REGISTRY_NAME]
+    #[arg(long)]
+    registry_name: Option<String>,
+    /// User name at the registry [REGISTRY_USERNAME, AGENT_REGISTRY_USER]
+    #[arg(long, short = 'u')]
+    registry_username: Option<String>,
+    /// The engine's socket [AGENT_DOCKER_SOCKET, DOCKER_HOST; else /run/docker/docker.sock or /var/run/docker.sock]
+    #[arg(long)]
+    docker_socket: Option<String>,
+    /// Directory shared with engine and actions, at the same path for the engine; default /worker [IRONHOOK_WORKER_DIR]
+    #[arg(long)]
+    worker_dir: Option<String>,
+    /// Directory of run-time state; default /run/ironhook [IRONHOOK_RUN_DIR]
+    #[arg(long)]
+    run_dir: Option<String>,
+    /// Longest wait between two tries; default 3s [RETRY_INTERVAL]
+    #[arg(long)]
+    retry_interval: Option<String>,
+    /// `privileged`: every action is; `declared`: those whose image has the label
+    /// dev.ironhook.privileges=privileged; default privileged [IRONHOOK_PRIVILEGES]
+    #[arg(long)]
+    privileges: Option<String>,
+}
+
+/// How to speak to the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tls {
+    /// In the clear.
+    Off,
+    /// Against the public roots.
+    Verified,
+    /// Encrypted, with whomever it is.
+    Unverified,
+}
+
+/// Which containers are privileged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Privileges {
+    /// All, as the field has it.
+    Privileged,
+    /// Those whose image says so.
+    Declared,
+}
+
+/// Who we are to a registry.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Which registry they are for; no other ever gets them.
+    pub server: String,
+    /// The name.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// Everything that is configured, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who we are.
+    pub worker: WorkerId,
+    /// `host:port` of the server.
+    pub authority: String,
+    /// How to speak to it.
+    pub tls: Tls,
+    /// What is put in front of every image.
+    pub registry: Option<String>,
+    /// For its registry only.
+    pub credentials: Option<Credentials>,
+    /// The engine's socket is the first of these that exists.
+    pub sockets: Vec<PathBuf>,
+    /// Shared with engine and actions.
+    pub worker_dir: PathBuf,
+    /// Run-time state.
+    pub run_dir: PathBuf,
+    /// The longest wait between two tries.
+    pub retry_interval: Duration,
+    /// Which containers are privileged.
+    pub privileges: Privileges,
+}
+
+/// All that is wrong with flags and environment.
+#[derive(Debug)]
+pub struct ConfigError(Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "configuration: {}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Looks options up and collects what is wrong with them.
+struct Reader<'a> {
+    environment: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// Where the value came from, and the value. An empty flag counts as unset, as an empty variable does.
+    fn find(&self, flag: (&str, Option<String>), variables: &[&str]) -> Option<(String, String)> {
+        let given = flag.1.map(|value| (flag.0.to_owned(), value));
+        let from = |name: &&str| (self.environment)(name).map(|value| ((*name).to_owned(), value));
+        given.into_iter().chain(variables.iter().filter_map(from)).find(|(_, value)| !value.is_empty())
+    }
+
+    fn text(&self, flag: (&str, Option<String>), variables: &[&str]) -> Option<String> {
+        self.find(flag, variables).map(|(_, value)| value)
+    }
+
+    fn parsed<T>(
+        &mut self,
+        flag: (&str, Option<String>),
+        variables: &[&str],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let (from, value) = self.find(flag, variables)?;
+        parse(&value).map_err(|problem| self.problems.push(format!("{from}: {problem}"))).ok()
+    }
+}
+
+impl Config {
+    /// Flags first, then environment, then defaults.
+    pub fn resolve(flags: Flags, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut read = Reader { environment: &environment, problems: Vec::new() };
+        let run_dir = read.text(("--run-dir", flags.run_dir), &["IRONHOOK_RUN_DIR"]);
+        let run_dir = PathBuf::from(run_dir.unwrap_or_else(|| paths::RUN.to_owned()));
+        let worker = worker(&mut read, flags.id, &run_dir);
+        let authority = server(&mut read, flags.tinkerbell_grpc_authority);
+        let tls = tls(&mut read, flags.tinkerbell_tls, flags.tinkerbell_insecure_tls);
+        let registry = read.text(("--docker-registry", flags.docker_registry), &["DOCKER_REGISTRY"]);
+        let named = read.text(("--registry-name", flags.registry_name), &["AGENT_REGISTRY_NAME"]);
+        let credentials = credentials(&mut read, flags.registry_username, registry.clone().or(named));
+        let sockets =
+            read.parsed(("--docker-socket", flags.docker_socket), &["AGENT_DOCKER_SOCKET", "DOCKER_HOST"], socket);
+        let worker_dir = read.text(("--worker-dir", flags.worker_dir), &["IRONHOOK_WORKER_DIR"]);
+        let retry = read.parsed(("--retry-interval", flags.retry_interval), &["RETRY_INTERVAL"], duration);
+        let privileges = read.parsed(("--privileges", flags.privileges), &["IRONHOOK_PRIVILEGES"], values::privileges);
+        match (worker, authority, read.problems) {
+            (Some(worker), Some(authority), problems) if problems.is_empty() => Ok(Self {
+                worker,
+                authority,
+                tls,
+                registry,
+                credentials,
+                sockets: sockets.map_or_else(default_sockets, |socket| vec![socket]),
+                worker_dir: PathBuf::from(worker_dir.unwrap_or_else(|| paths::WORKER.to_owned())),
+                run_dir,
+                retry_interval: retry.unwrap_or(Duration::from_secs(3)),
+                privileges: privileges.unwrap_or(Privileges::Privileged),
+            }),
+            (_, _, problems) => Err(ConfigError(problems)),
+        }
+    }
+}
+
+fn default_sockets() -> Vec<PathBuf> {
+    vec![PathBuf::from(paths::DOCKER_SOCKET), PathBuf::from("/var/run/docker.sock")]
+}
+
+fn worker(read: &mut Reader<'_>, flag: Option<String>, run_dir: &Path) -> Option<WorkerId> {
+    let parse = |text: &str| text.parse().map_err(|error: spec::id::IdError| error.to_string());
+    // The order in which the newer generation's agent lets them win.
+    let variables = ["WORKER_ID", "ID", "AGENT_ID"];
+    if read.find(("--id", flag.clone()), &variables).is_some() {
+        return read.parsed(("--id", flag), &variables, parse);
+    }
+    let path = run_dir.join("lease.json");
+    let lease = std::fs::read(&path)
+        .map_err(|error| error.to_string())
+        .and_then(|text| serde_json::from_slice::<Lease>(&text).map_err(|error| error.to_string()));
+    match lease {
+        Ok(lease) => parse(&lease.mac.to_string()).map_err(|problem| read.problems.push(problem)).ok(),
+        Err(error) => {
+            let path = path.display();
+            read.problems.push(format!("no worker id: give --id or WORKER_ID, or a lease in {path} ({error})"));
+            None
+        }
+    }
+}
+
+fn server(read: &mut Reader<'_>, flag: Option<String>) -> Option<String> {
+    let variables = ["TINKERBELL_GRPC_AUTHORITY", "AGENT_GRPC_SERVER"];
+    let flag = ("--tinkerbell-grpc-authority", flag);
+    if read.find(flag.clone(), &variables).is_none() {
+        read.problems.push("no server: give --tinkerbell-grpc-authority or TINKERBELL_GRPC_AUTHORITY".to_owned());
+    }
+    read.parsed(flag, &variables, authority)
+}
+
+fn tls(read: &mut Reader<'_>, tls: Option<String>, insecure: Option<String>) -> Tls {
+    let on = read.parsed(("--tinkerbell-tls", tls), &["TINKERBELL_TLS", "AGENT_GRPC_TLS"], boolean);
+    let variables = ["TINKERBELL_INSECURE_TLS", "AGENT_GRPC_INSECURE_TLS"];
+    let insecure = read.parsed(("--tinkerbell-insecure-tls", insecure), &variables, boolean);
+    match (on.unwrap_or(true), insecure.unwrap_or(false)) {
+        (false, _) => Tls::Off,
+        (true, false) => Tls::Verified,
+        (true, true) => Tls::Unverified,
+    }
+}
+
+fn credentials(read: &mut Reader<'_>, user: Option<String>, server: Option<String>) -> Option<Credentials> {
+    let username = read.text(("--registry-username", user), &["REGISTRY_USERNAME", "AGENT_REGISTRY_USER"])?;
+    let password = read.text(("", None), &["REGISTRY_PASSWORD", "AGENT_REGISTRY_PASS"]).unwrap_or_default();
+    let Some(server) = server else {
+        // The engine would send them to whichever registry an image names.
+        tracing::warn!("registry user name without DOCKER_REGISTRY or AGENT_REGISTRY_NAME: it is not used");
+        return None;
+    };
+    Some(Credentials { server, username, password: Secret::new(password) })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! The table of transitions, and a model of server and engine driven through crashes, lost answers and duplicates.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use spec::{Action, Code};
+
+use super::*;
+
+fn job(name: &str, begun: bool) -> Job {
+    let action = Action {
+        workflow: "default/w".parse().unwrap(),
+        task: "t".into(),
+        name: name.into(),
+        worker: "me".parse().unwrap(),
+        image: "i".into(),
+        timeout: Duration::from_secs(1),
+        command: vec![],
+        on_timeout: vec![],
+        on_failure: vec![],
+        volumes: vec![],
+        environment: vec![],
+        pid: String::new(),
+    };
+    Job { attempt: Attempt::of(&action, 1), action, begun, claimed_ms: 0 }
+}
+
+fn ended(name: &str, handover: Option<Mode>) -> Ended {
+    Ended { attempt: job(name, false).attempt, outcome: Outcome::Succeeded, seconds: 1, handover, doubt: false }
+}
+
+fn container() -> Container {
+    Container { id: "c".into(), started_ms: 0 }
+}
+
+const REFUSED: Answer = Answer::Refused { gone: false, doubt: false };
+const GONE: Answer = Answer::Refused { gone: true, doubt: true };
+const DOUBTFUL: Answer = Answer::Refused { gone: false, doubt: true };
+
+fn after(state: State, event: Event) -> State {
+    decide(state, event).0
+}
+
+fn claimed(name: &str, begun: bool) -> State {
+    State::Claimed(job(name, begun))
+}
+
+#[test]
+fn an_action_goes_through_every_state_in_order() {
+    let (state, command) = decide(State::default(), Event::Offered(job("a", false)));
+    assert_eq!(command, Command::ReportStart(job("a", false).attempt));
+    let attempt = job("a", false).attempt;
+    let (state, command) = decide(state, Event::StartAnswered(attempt.clone(), Answer::Acknowledged));
+    assert_eq!(command, Command::Prepare { job: job("a", false), resumed: false });
+    let (state, command) = decide(state, Event::Prepared(attempt.clone(), container()));
+    assert_eq!(command, Command::Run { job: job("a", false), container: container() });
+    let finish = Finish { outcome: Outcome::Succeeded, handover: None };
+    let (state, command) = decide(state, Event::Finished(attempt.clone(), finish, 1));
+    assert_eq!(command, Command::ReportEnd(ended("a", None)));
+    let (state, command) = decide(state, Event::EndAnswered(attempt, Answer::Acknowledged));
+    assert_eq!((state, command), (State::Idle { last: Some(ended("a", None)) }, Command::Poll));
+}
+
+#[test]
+fn a_refused_start_touches_nothing_unless_the_server_says_it_runs() {
+    let attempt = job("a", false).attempt;
+    for (begun, answer, starts) in
+        [(false, REFUSED, false), (false, DOUBTFUL, false), (true, REFUSED, true), (true, GONE, false)]
+    {
+        let state = after(claimed("a", begun), Event::StartAnswered(attempt.clone(), answer));
+        assert_eq!(matches!(state, State::Running { resumed: true, .. }), starts, "{begun} {answer:?}");
+        assert_eq!(matches!(state, State::Idle { .. }), !starts, "{begun} {answer:?}");
+    }
+}
+
+#[test]
+fn the_machine_is_handed_over_only_after_a_success_on_record() {
+    let attempt = job("a", false).attempt;
+    let finish = |outcome| Finish { outcome, handover: Some(Mode::Reboot) };
+    let running = State::Running { job: job("a", false), container: Some(container()), resumed: false };
+    let failed = Outcome::Failed(Failure::new(Code::Handover, "no"));
+    let state = after(running.clone(), Event::Finished(attempt.clone(), finish(failed), 0));
+    assert!(matches!(&state, State::Reporting(Ended { handover: None, .. })), "{state:?}");
+    let state = after(running, Event::Finished(attempt.clone(), finish(Outcome::Succeeded), 0));
+    for (answer, leaves) in [(Answer::Acknowledged, true), (DOUBTFUL, true), (REFUSED, false), (GONE, false)] {
+        let state = after(state.clone(), Event::EndAnswered(attempt.clone(), answer));
+        assert_eq!(matches!(state, State::Leaving { asked: false, .. }), leaves, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_server_that_lost_a_report_gets_it_again_and_a_fresh_attempt_is_run() {
+    let idle = State::Idle { last: Some(ended("a", None)) };
+    let again = after(idle.clone(), Event::Offered(job("a", true)));
+    assert_eq!(again, State::Reporting(Ended { doubt: true, ..ended("a", None) }));
+    let fresh = after(idle.clone(), Event::Offered(job("a", false)));
+    assert!(matches!(&fresh, State::Claimed(job) if job.attempt.number == 2), "{fresh:?}");
+    assert_eq!(after(idle, Event::Offered(job("b", true))), claimed("b", true));
+}
+
+#[test]
+fn a_malformed_action_is_reported_and_never_run() {
+    let attempt = job("a", false).attempt;
+    let failure = Failure::new(Code::BadInput, "field image is empty");
+    let (_, command) = decide(State::default(), Event::Malformed(attempt, failure.clone()));
+    assert!(matches!(command, Command::ReportEnd(ended) if ended.outcome == Outcome::Failed(failure)));
+}
+
+#[test]
+fn a_restart_asks_again_for_what_it_cannot_know() {
+    let leaving = State::Leaving { mode: Mode::Kexec, by: job("a", false).attempt, asked: true };
+    assert!(matches!(decide(leaving, Event::Restarted).1, Command::HandOver { mode: Mode::Kexec, .. }));
+    let running = State::Running { job: job("a", false), container: None, resumed: false };
+    assert!(matches!(decide(running, Event::Restarted).1, Command::Prepare { resumed: true, .. }));
+}
+
+/// What happens to one step of the agent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    /// Killed before the command was carried out.
+    CrashBefore,
+    /// Killed after, before what came of it was written down.
+    CrashAfter,
+    /// The server's answer was lost, so the call was made twice.
+    AnswerLost,
+    /// The event arrives twice.
+    Duplicate,
+    /// An event of another time arrives first.
+    Stray,
+}
+
+/// A server and an engine as the agent sees them.
+struct World {
+    plan: Vec<Outcome>,
+    /// A server of the field refuses what it already has; ours takes it as done.
+    strict: bool,
+    recorded: Vec<Option<Outcome>>,
+    running: Option<usize>,
+    containers: HashMap<usize, bool>,
+    starts: Vec<u32>,
+    handed_over: bool,
+}
+
+impl World {
+    fn new(plan: Vec<Outcome>, strict: bool) -> Self {
+        let n = plan.len();
+        Self {
+            plan,
+            strict,
+            recorded: vec![None; n],
+            running: None,
+            containers: HashMap::new(),
+            starts: vec![0; n],
+            handed_over: false,
+        }
+    }
+
+    fn index(attempt: &Attempt) -> usize {
+        attempt.action.parse().unwrap()
+    }
+
+    /// The action that the server wants next.
+    fn current(&self) -> Option<usize> {
+        let failed = self.recorded.iter().flatten().any(|outcome| *outcome != Outcome::Succeeded);
+        let next = self.recorded.iter().position(Option::is_none);
+        if failed { None } else { next }
+    }
+
+    fn last(&self, i: usize) -> bool {
+        i + 1 == self.plan.len()
+    }
+
+    fn start(&mut self, i: usize) -> Answer {
+        if self.current() == Some(i) && (!self.strict || self.running != Some(i)) {
+            self.running = Some(i);
+            return Answer::Acknowledged;
+        }
+        REFUSED
+    }
+
+    fn end(&mut self, ended: &Ended) -> Answer {
+        let i = Self::index(&ended.attempt);
+        if self.current() == Some(i) {
+            assert_eq!(ended.outcome, self.plan[i], "a report that nobody made");
+            assert_eq!(self.starts[i], 1, "reported without having run");
+            self.recorded[i] = Some(ended.outcome.clone());
+            self.running = None;
+            return Answer::Acknowledged;
+        }
+        assert_eq!(self.recorded[i].as_ref(), Some(&ended.outcome), "a report differs from the one on record");
+        if self.strict { REFUSED } else { Answer::Acknowledged }
+    }
+
+    fn doubtful(answer: Answer) -> Answer {
+        match answer {
+            Answer::Refused { gone, .. } => Answer::Refused { gone, doubt: true },
+            answer => answer,
+        }
+    }
+
+    fn perform(&mut self, command: Command, answer_lost: bool) -> Option<Event> {
+        Some(match command {
+            Command::Poll => {
+                let i = self.current()?;
+                Event::Offered(job(&i.to_string(), self.running == Some(i)))
+            }
+            Command::ReportStart(attempt) => {
+                let i = Self::index(&attempt);
+                let first = self.start(i);
+                let answer = if answer_lost { Self::doubtful(self.start(i)) } else { first };
+                Event::StartAnswered(attempt, answer)
+            }
+            Command::Prepare { job, resumed } => {
+                let i = Self::index(&job.attempt);
+                if !resumed || !self.containers.contains_key(&i) {
+                    self.containers.insert(i, false);
+                }
+                Event::Prepared(job.attempt, container())
+            }
+            Command::Run { job, .. } => {
+                let i = Self::index(&job.attempt);
+                let started = self.containers.get_mut(&i).expect("the container is there until its report is recorded");
+                self.starts[i] += u32::from(!*started);
+                *started = true;
+                let handover = self.last(i).then_some(Mode::Reboot);
+                Event::Finished(job.attempt, Finish { outcome: self.plan[i].clone(), handover }, 0)
+            }
+            Command::ReportEnd(ended) => {
+                let first = self.end(&ended);
+                let answer = if answer_lost { Self::doubtful(self.end(&ended)) } else { first };
+                self.containers.remove(&Self::index(&ended.attempt));
+                Event::EndAnswered(ended.attempt, answer)
+            }
+            Command::HandOver { .. } => {
+                assert!(self.recorded.iter().all(|outcome| *outcome == Some(Outcome::Succeeded)), "too early");
+                self.handed_over = true;
+                Event::HandedOver
+            }
+            Command::Stay => return None,
+        })
+    }
+}
+
+/// As the journal does it.
+fn restarted(state: &State) -> (State, Command) {
+    let text = serde_json::to_string(state).unwrap();
+    decide(serde_json::from_str(&text).unwrap(), Event::Restarted)
+}
+
+fn stray() -> Event {
+    Event::EndAnswered(Attempt { action: "99".into(), ..job("0", false).attempt }, Answer::Acknowledged)
+}
+
+fn drive(world: &mut World, faults: &[Fault]) {
+    let (mut state, mut command) = decide(State::default(), Event::Restarted);
+    let calm = std::iter::repeat_n(Fault::None, 60);
+    for fault in faults.iter().copied().chain(calm) {
+        if fault == Fault::CrashBefore {
+            (state, command) = restarted(&state);
+            continue;
+        }
+        let event = world.perform(command.clone(), fault == Fault::AnswerLost);
+        (state, command) = match (fault, event) {
+            (Fault::CrashAfter, _) => restarted(&state),
+            (_, None) => (state, command),
+            (Fault::Duplicate, Some(event)) => {
+                let state = after(state, event.clone());
+                // The same news twice changes nothing, unless it is another offer, which is only made to an idle agent.
+                if matches!(event, Event::Offered(_)) { decide(state.clone(), stray()) } else { decide(state, event) }
+            }
+            (Fault::Stray, Some(event)) => decide(after(state, stray()), event),
+            (_, Some(event)) => decide(state, event),
+        };
+    }
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        2 => Just(Fault::None),
+        1 => Just(Fault::CrashBefore),
+        1 => Just(Fault::CrashAfter),
+        1 => Just(Fault::AnswerLost),
+        1 => Just(Fault::Duplicate),
+        1 => Just(Fault::Stray),
+    ]
+}
+
+fn plan() -> impl Strategy<Value = Vec<Outcome>> {
+    let outcome = prop_oneof![
+        6 => Just(Outcome::Succeeded),
+        1 => Just(Outcome::Failed(Failure::new(Code::ExitStatus, "7"))),
+        1 => Just(Outcome::TimedOut(Failure::new(Code::Timeout, "long"))),
+    ];
+    proptest::collection::vec(outcome, 1..5)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever happens: every action runs at most once, no report is lost, none is invented, none is changed, and the
+    /// machine is handed over exactly when all has succeeded.
+    #[test]
+    fn no_order_of_events_loses_or_repeats_anything(
+        plan in plan(), strict in any::<bool>(), faults in proptest::collection::vec(fault(), 0..60),
+    ) {
+        let mut world = World::new(plan.clone(), strict);
+        drive(&mut world, &faults);
+        let until = plan.iter().position(|outcome| *outcome != Outcome::Succeeded).map_or(plan.len(), |i| i + 1);
+        for (i, outcome) in plan.iter().enumerate() {
+            let expected = (i < until).then(|| outcome.clone());
+            prop_assert_eq!(&world.recorded[i], &expected, "action {}", i);
+            prop_assert_eq!(world.starts[i], u32::from(i < until));
+        }
+        prop_assert_eq!(world.handed_over, plan.iter().all(|outcome| *outcome == Outcome::Succeeded));
+    }
+}

@@ -1,0 +1,163 @@
+//! The real client against a server on the real wire: both prefixes, with and without `ironhook.v1`, and its faults.
+
+use clap::Parser;
+use spec::failure::Code as FailureCode;
+
+use super::*;
+use crate::config::Flags;
+use crate::progress::Reporter;
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use common::{Fault, Server, Serving, Speaks, WORKER, action};
+
+fn source(authority: std::net::SocketAddr) -> Source {
+    let id = format!("--id={WORKER}");
+    let server = format!("--tinkerbell-grpc-authority={authority}");
+    let arguments = ["agent", &id, &server, "--tinkerbell-tls=false", "--retry-interval=20ms"];
+    Source::new(&Config::resolve(Flags::try_parse_from(arguments).unwrap(), |_| None).unwrap()).unwrap()
+}
+
+fn serving(speaks: Speaks) -> (Server, Source, Serving) {
+    let server = Server::new();
+    let serving = server.serve("127.0.0.1:0", speaks);
+    (server, source(serving.address), serving)
+}
+
+async fn offered(source: &mut Source) -> (Attempt, bool) {
+    match source.poll().await.unwrap() {
+        Offer::Run(action, begun) => (Attempt::of(&action, 1), begun),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn failed(attempt: &Attempt) -> Ended {
+    let failure = Failure { exit_status: Some(7), ..Failure::new(FailureCode::ExitStatus, "seven") };
+    Ended { attempt: attempt.clone(), outcome: Outcome::Failed(failure), seconds: 3, handover: None, doubt: false }
+}
+
+#[tokio::test]
+async fn a_classic_server_gets_the_reason_in_one_line() {
+    for speaks in [Speaks::Classic, Speaks::ClassicOldPrefix] {
+        let (server, mut source, _serving) = serving(speaks);
+        server.add("default/w", vec![action("a", "i")]);
+        let (attempt, begun) = offered(&mut source).await;
+        assert!(!begun);
+        assert_eq!(source.report_start(&attempt).await, Answer::Acknowledged);
+        assert!(offered(&mut source).await.1, "the server now holds it for running");
+        assert_eq!(source.report_end(&failed(&attempt)).await, Answer::Acknowledged);
+        let seen = server.seen();
+        let end = seen.end("default/w").unwrap();
+        assert_eq!((end.action_status(), end.message.as_str(), end.seconds), (State::Failed, "exit_status: seven", 3));
+        assert_eq!((end.task_name.as_str(), end.worker_id.as_str()), ("os", WORKER));
+        assert!(seen.details.is_empty() && !seen.calls.contains(&"Hello".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_newer_server_has_the_detail_before_the_end() {
+    let (server, mut source, _serving) = serving(Speaks::Both);
+    server.add("w", vec![action("a", "i")]);
+    let (attempt, _) = offered(&mut source).await;
+    source.report_start(&attempt).await;
+    source.report_end(&failed(&attempt)).await;
+    let seen = server.seen();
+    let calls: Vec<&str> = seen.calls.iter().map(String::as_str).collect();
+    let want =
+        ["Hello", "GetWorkflowContexts", "GetWorkflowActions", "a STATE_RUNNING", "ReportFailure", "a STATE_FAILED"];
+    assert_eq!(calls, want);
+    assert_eq!((seen.details[0].code.as_str(), seen.details[0].exit_status), ("exit_status", Some(7)));
+}
+
+#[tokio::test]
+async fn a_report_is_repeated_until_answered_and_a_refused_duplicate_is_doubtful() {
+    let (server, mut source, _serving) = serving(Speaks::Both);
+    server.add("w", vec![action("a", "i"), action("b", "i")]);
+    let (attempt, _) = offered(&mut source).await;
+    server.fail_next(&[Fault::Unavailable, Fault::Unavailable]);
+    assert_eq!(source.report_start(&attempt).await, Answer::Acknowledged);
+    server.fail_next(&[Fault::AnswerLost]);
+    let success = Ended { outcome: Outcome::Succeeded, ..failed(&attempt) };
+    assert_eq!(source.report_end(&success).await, Answer::Refused { gone: false, doubt: true });
+    assert_eq!(server.seen().reports.len(), 2, "RUNNING and SUCCESS, each recorded once");
+    assert_eq!(source.report_end(&success).await, Answer::Refused { gone: false, doubt: false });
+    assert_eq!(offered(&mut source).await.0.action, "b");
+}
+
+#[tokio::test]
+async fn a_workflow_that_is_gone_is_told_apart() {
+    let (server, mut source, _serving) = serving(Speaks::Classic);
+    server.add("w", vec![action("a", "i")]);
+    let (attempt, _) = offered(&mut source).await;
+    server.fail_next(&[Fault::NotFound]);
+    assert_eq!(source.report_start(&attempt).await, Answer::Refused { gone: true, doubt: false });
+}
+
+#[tokio::test]
+async fn nothing_is_lost_while_the_server_is_away_and_another_one_may_come_back() {
+    let server = Server::new();
+    server.add("w", vec![action("a", "i")]);
+    let serving = server.serve("127.0.0.1:0", Speaks::Both);
+    let address = serving.address;
+    let mut source = source(address);
+    let (attempt, _) = offered(&mut source).await;
+    source.report_start(&attempt).await;
+    drop(serving);
+    assert!(source.poll().await.is_err());
+    let report = tokio::spawn(async move { (source.report_end(&failed(&attempt)).await, source) });
+    let _serving = server.serve(&address.to_string(), Speaks::Classic);
+    let (answer, _) = report.await.unwrap();
+    assert_eq!(answer, Answer::Acknowledged);
+    assert!(server.seen().details.is_empty(), "the server that came back has no ironhook.v1");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_said_to_be_in_one_line() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = source(free).poll().await.unwrap_err().to_string();
+    assert!(error.starts_with("Hello failed: ") && error.contains("refused") && !error.contains('\n'), "{error}");
+}
+
+#[tokio::test]
+async fn an_action_that_cannot_be_understood_is_offered_as_such() {
+    let (server, mut source, _serving) = serving(Speaks::Classic);
+    server.add("w", vec![action("a", "")]);
+    match source.poll().await.unwrap() {
+        Offer::Malformed(attempt, failure) => {
+            assert_eq!(attempt.action, "a");
+            assert_eq!(failure.one_line(), "bad_input: the server's action: field image is empty");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn having_nothing_to_do_has_a_reason() {
+    let (server, mut source, _serving) = serving(Speaks::Classic);
+    let why = |offer| match offer {
+        Offer::Nothing(why) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(why(source.poll().await.unwrap()), format!("the server has no workflow for worker {WORKER}"));
+    server.add("w", vec![proto::workflow::WorkflowAction { worker_id: "other".into(), ..action("a", "i") }]);
+    assert_eq!(why(source.poll().await.unwrap()), "workflow w waits for worker \"other\" with action \"a\"");
+}
+
+#[tokio::test]
+async fn progress_goes_out_bounded_and_its_last_word_arrives() {
+    let (server, mut source, _serving) = serving(Speaks::Both);
+    server.add("w", vec![action("a", "i")]);
+    let (attempt, _) = offered(&mut source).await;
+    let (reporter, receiver) = Reporter::new();
+    let forward = tokio::spawn(source.forward(attempt, receiver));
+    for done in 1..=100 {
+        reporter.say(Progress { done, total: 100, unit: "bytes".into(), message: String::new() });
+        tokio::task::yield_now().await;
+    }
+    let seen = server.wait("the last progress", |seen| seen.progress.iter().any(|progress| progress.done == 100)).await;
+    assert!(seen.progress.len() <= 3, "{:?}", seen.progress);
+    assert_eq!(seen.progress[0].action.as_ref().unwrap().action_name, "a");
+    drop(reporter);
+    forward.await.unwrap();
+}

@@ -1,0 +1,71 @@
+//! One request of one URL: trusted roots, proxies, time limits. Says what came back; does not retry.
+
+use std::sync::Arc;
+
+use reqwest::Url;
+use reqwest::blocking::{self, RequestBuilder};
+use reqwest::header::{ACCEPT_ENCODING, HeaderValue};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::{Error, Options, redacted};
+
+const USER_AGENT: &str = concat!("ironhook/", env!("CARGO_PKG_VERSION"));
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    inner: blocking::Client,
+    url: Url,
+    pub(crate) options: Options,
+}
+
+impl Client {
+    pub(crate) fn new(url: &str, options: &Options) -> Result<Self, Error> {
+        let refused = || Error::Url { url: redacted(url) };
+        let parsed = Url::parse(url).map_err(|_| refused())?;
+        if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
+            return Err(refused());
+        }
+        let inner = blocking::Client::builder()
+            .user_agent(USER_AGENT)
+            .tls_backend_preconfigured(tls(options)?)
+            .connect_timeout(options.connect)
+            // The blocking client applies it to each read of the body, not to the whole.
+            .timeout(options.stall)
+            .build()
+            .map_err(|e| Error::Client { source: e.without_url().into() })?;
+        Ok(Self { inner, url: parsed, options: options.clone() })
+    }
+
+    /// As it may be shown.
+    pub(crate) fn shown(&self) -> String {
+        redacted(self.url.as_str())
+    }
+
+    /// The bytes as they are stored: no encoding in transit may change what a digest is taken of.
+    pub(crate) fn get(&self) -> RequestBuilder {
+        self.inner.get(self.url.clone()).header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+    }
+}
+
+/// Only these roots: the platform's store does not exist in an initramfs, and asking for it fails.
+fn tls(options: &Options) -> Result<ClientConfig, Error> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = &options.ca_file {
+        let failed = |source| Error::Authorities { path: path.clone(), source };
+        let mut found = false;
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|e| failed(e.into()))? {
+            roots.add(certificate.map_err(|e| failed(e.into()))?).map_err(|e| failed(e.into()))?;
+            found = true;
+        }
+        if !found {
+            return Err(failed("no certificate in it".into()));
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Error::Client { source: e.into() })?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}

@@ -1,0 +1,22 @@
+//! The firmware's own PXE client, TFTP and snponly.efi lead to the same installation environment.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{BOOT, disk, hardware, lab, random};
+use e2e::manifests::{Step, workflow};
+use e2e::vm::Firmware;
+
+#[test]
+fn ovmf_boots_over_pxe_to_the_agent() {
+    let lab = lab("uefi");
+    let machine = hardware(12, &random());
+    let steps = [Step::new("disk-wipe", [("DEST_DISK", "/dev/vda".into())])];
+    lab.apply("hardware", &machine.yaml()).unwrap();
+    lab.apply("workflow", &workflow("uefi", &machine, &steps)).unwrap();
+
+    let vm = lab.boot("uefi", machine.mac, Firmware::Ovmf, &[disk(&lab, "disk.raw")]).unwrap();
+    let ready = vm.wait_for("ironhook: agent ready", BOOT).unwrap_or_else(|e| panic!("{e}"));
+    assert!(ready.text.contains(&format!("worker {}", machine.mac)), "{}", ready.text);
+}

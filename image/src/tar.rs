@@ -1,0 +1,265 @@
+//! Between tar archives and trees: packages and layers come in, layers and `--format tar` go out.
+//! Whiteouts are for layers only; whoever reads a layer says so.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use tar::{Archive, Builder, EntryType, Header};
+use thiserror::Error;
+
+use crate::tree::{self, Kind, MTIME, Node, Tree};
+
+/// An archive that cannot be read or written.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The archive is damaged or ends early.
+    #[error("cannot read the archive")]
+    Read(#[source] io::Error),
+    /// An entry cannot be part of a tree.
+    #[error("entry `{path}` of the archive is unusable")]
+    Entry {
+        /// The entry.
+        path: String,
+        /// Why.
+        #[source]
+        source: tree::Error,
+    },
+    /// A hard link to something the archive does not hold.
+    #[error("entry `{path}` is a hard link to `{target}`, which is no file of the archive")]
+    HardLink {
+        /// The link.
+        path: String,
+        /// Its target.
+        target: String,
+    },
+    /// An entry of a kind that has no place in an image.
+    #[error("entry `{path}` of the archive is of kind {kind:?}, which an image cannot hold")]
+    Unsupported {
+        /// The entry.
+        path: String,
+        /// The kind as the archive says it.
+        kind: EntryType,
+    },
+    /// The archive cannot be written.
+    #[error("cannot write the archive entry `{path}`")]
+    Write {
+        /// The entry.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Reads all entries over `tree`; later ones win. `rename` may move a path before it is placed.
+pub fn read_into(tree: &mut Tree, reader: impl Read, rename: impl Fn(String) -> String) -> Result<(), Error> {
+    for_each(reader, |path, node| {
+        let path = rename(path);
+        match node {
+            Incoming::Node(node) => {
+                // A directory of a package may be a link elsewhere; the first directory keeps its place.
+                tree.insert(&path, node).map_err(|source| Error::Entry { path, source })
+            }
+            Incoming::HardLink(target) => {
+                let target = rename(target);
+                let node = tree.get(&target).cloned().ok_or(Error::HardLink { path: path.clone(), target })?;
+                tree.insert(&path, node).map_err(|source| Error::Entry { path, source })
+            }
+        }
+    })
+}
+
+/// Applies a layer: whiteouts take away what lower layers brought, a changed kind replaces the old one.
+pub fn apply_layer(tree: &mut Tree, reader: impl Read) -> Result<(), Error> {
+    let mut layer = Tree::default();
+    let mut whiteouts = Vec::new();
+    for_each(reader, |path, node| {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        if name == ".wh..wh..opq" {
+            whiteouts.push((directory.to_owned(), true));
+            return Ok(());
+        }
+        if let Some(hidden) = name.strip_prefix(".wh.") {
+            whiteouts.push((format!("{directory}/{hidden}").trim_start_matches('/').to_owned(), false));
+            return Ok(());
+        }
+        let node = match node {
+            Incoming::Node(node) => node,
+            Incoming::HardLink(target) => {
+                let found = layer.get(&target).or_else(|| tree.get(&target)).cloned();
+                found.ok_or_else(|| Error::HardLink { path: path.clone(), target })?
+            }
+        };
+        layer.insert(&path, node).map_err(|source| Error::Entry { path, source })
+    })?;
+    for (path, opaque) in whiteouts {
+        let below: Vec<String> = tree.children(&path).map(str::to_owned).collect();
+        below.iter().for_each(|path| tree.remove(path));
+        if !opaque {
+            tree.remove(&path);
+        }
+    }
+    for (path, node) in layer.iter() {
+        if tree.get(path).is_some_and(|old| old.kind.name() != node.kind.name()) {
+            tree.remove(path);
+        }
+        tree.insert(path, node.clone()).map_err(|source| Error::Entry { path: path.to_owned(), source })?;
+    }
+    Ok(())
+}
+
+enum Incoming {
+    Node(Node),
+    HardLink(String),
+}
+
+fn for_each(reader: impl Read, mut visit: impl FnMut(String, Incoming) -> Result<(), Error>) -> Result<(), Error> {
+    let mut archive = Archive::new(reader);
+    for entry in archive.entries().map_err(Error::Read)? {
+        let mut entry = entry.map_err(Error::Read)?;
+        let raw = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let path = tree::normalise(&raw).map_err(|source| Error::Entry { path: raw, source })?;
+        if path.is_empty() {
+            continue;
+        }
+        let header = entry.header();
+        let (mode, uid, gid) = (
+            header.mode().map_err(Error::Read)? & 0o7777,
+            u32::try_from(header.uid().map_err(Error::Read)?).unwrap_or(0),
+            u32::try_from(header.gid().map_err(Error::Read)?).unwrap_or(0),
+        );
+        let link =
+            entry.link_name_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let kind = match header.entry_type() {
+            EntryType::Directory => Kind::Directory,
+            EntryType::Symlink => Kind::Symlink(link),
+            EntryType::Fifo => Kind::Fifo,
+            kind @ (EntryType::Char | EntryType::Block) => Kind::Device {
+                character: kind == EntryType::Char,
+                major: header.device_major().map_err(Error::Read)?.unwrap_or(0),
+                minor: header.device_minor().map_err(Error::Read)?.unwrap_or(0),
+            },
+            EntryType::Link => {
+                let target = tree::normalise(&link).map_err(|source| Error::Entry { path: path.clone(), source })?;
+                visit(path, Incoming::HardLink(target))?;
+                continue;
+            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                let size = entry.size();
+                let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(1 << 28));
+                entry.read_to_end(&mut content).map_err(Error::Read)?;
+                if content.len() as u64 != size {
+                    return Err(Error::Read(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Kind::File(content.into())
+            }
+            kind => return Err(Error::Unsupported { path, kind }),
+        };
+        visit(path, Incoming::Node(Node { kind, mode, uid, gid }))?;
+    }
+    Ok(())
+}
+
+/// Writes a tree in the order of its paths, with hard links for files that share their content and owner.
+pub fn write(tree: &Tree, out: &mut dyn Write) -> Result<(), Error> {
+    let mut builder = Builder::new(out);
+    let mut written: BTreeMap<(usize, u32, u32, u32), String> = BTreeMap::new();
+    for (path, node) in tree.iter() {
+        let fail = |source| Error::Write { path: path.to_owned(), source };
+        let mut header = Header::new_gnu();
+        header.set_mode(node.mode);
+        header.set_uid(node.uid.into());
+        header.set_gid(node.gid.into());
+        header.set_mtime(MTIME.into());
+        header.set_size(0);
+        match &node.kind {
+            Kind::Directory => {
+                header.set_entry_type(EntryType::Directory);
+                builder.append_data(&mut header, format!("{path}/"), io::empty()).map_err(fail)?;
+            }
+            Kind::Symlink(target) => {
+                header.set_entry_type(EntryType::Symlink);
+                builder.append_link(&mut header, path, target).map_err(fail)?;
+            }
+            Kind::Device { character, major, minor } => {
+                header.set_entry_type(if *character { EntryType::Char } else { EntryType::Block });
+                header.set_device_major(*major).map_err(fail)?;
+                header.set_device_minor(*minor).map_err(fail)?;
+                builder.append_data(&mut header, path, io::empty()).map_err(fail)?;
+            }
+            Kind::Fifo => {
+                header.set_entry_type(EntryType::Fifo);
+                builder.append_data(&mut header, path, io::empty()).map_err(fail)?;
+            }
+            Kind::File(content) => {
+                let identity = (content.as_ptr() as usize, node.mode, node.uid, node.gid);
+                if let Some(first) = written.get(&identity).filter(|_| !content.is_empty()) {
+                    header.set_entry_type(EntryType::Link);
+                    builder.append_link(&mut header, path, first).map_err(fail)?;
+                    continue;
+                }
+                written.insert(identity, path.to_owned());
+                header.set_size(content.len() as u64);
+                builder.append_data(&mut header, path, content.as_slice()).map_err(fail)?;
+            }
+        }
+    }
+    builder.finish().map_err(|source| Error::Write { path: "end".into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(tree: &Tree) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(tree, &mut bytes).unwrap();
+        bytes
+    }
+
+    fn tree(entries: &[(&str, Node)]) -> Tree {
+        let mut tree = Tree::default();
+        for (path, node) in entries {
+            tree.insert(path, node.clone()).unwrap();
+        }
+        tree
+    }
+
+    #[test]
+    fn a_tree_survives_the_round_trip() {
+        let long = format!("usr/{}/file", "d".repeat(180));
+        let shared = Node::file("shared", 0o755);
+        let before = tree(&[
+            ("bin", Node::symlink("usr/bin")),
+            ("usr/bin/a", shared.clone()),
+            ("usr/bin/b", shared),
+            (&long, Node::file("x", 0o600)),
+            (
+                "dev/null",
+                Node { kind: Kind::Device { character: true, major: 1, minor: 3 }, mode: 0o666, uid: 0, gid: 0 },
+            ),
+        ]);
+        let mut after = Tree::default();
+        read_into(&mut after, packed(&before).as_slice(), |path| path).unwrap();
+        assert_eq!(after, before);
+    }
+
+    #[test]
+    fn whiteouts_and_opaque_directories_hide_lower_layers() {
+        let mut merged =
+            tree(&[("a/x", Node::file("1", 0o644)), ("a/y", Node::file("1", 0o644)), ("o/z", Node::file("1", 0o644))]);
+        let upper = tree(&[
+            ("a/.wh.x", Node::file("", 0o644)),
+            ("o/.wh..wh..opq", Node::file("", 0o644)),
+            ("o/new", Node::file("2", 0o644)),
+        ]);
+        apply_layer(&mut merged, packed(&upper).as_slice()).unwrap();
+        assert_eq!(merged.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["a", "a/y", "o", "o/new"]);
+    }
+
+    #[test]
+    fn a_truncated_archive_is_an_error() {
+        let bytes = packed(&tree(&[("a", Node::file(vec![7; 4000], 0o644))]));
+        assert!(read_into(&mut Tree::default(), &bytes[..2000], |path| path).is_err());
+    }
+}

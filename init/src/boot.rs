@@ -1,0 +1,159 @@
+//! The boot as a flat list of phases, then waiting for the request that ends it.
+//! A phase that fails ends the boot; what to do then is `recovery`'s.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+
+use spec::handover::Request;
+use spec::paths;
+
+use crate::bundle::{self, BundleError, Kind};
+use crate::console::Console;
+use crate::filesystems::{self, FilesystemsError};
+use crate::handover::{self, HandoverError};
+use crate::host::{self, HostError};
+use crate::modules::{self, Index, IndexError, Loader};
+use crate::onboot::{self, StepError};
+use crate::reaper::Reaper;
+use crate::root::{self, RootError};
+use crate::service::{self, Service};
+use crate::timeline::Timeline;
+use crate::{chain, cmdline, shutdown};
+
+/// The boot cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// `/proc`, `/sys`, `/dev` and the rest.
+    #[error("mounts")]
+    Filesystems(#[from] FilesystemsError),
+    /// Cut short, or not to be moved.
+    #[error("root file system")]
+    Root(#[from] RootError),
+    /// Directories to meet in.
+    #[error("places")]
+    Host(#[from] HostError),
+    /// The file of the phases.
+    #[error("begin {}", paths::TIMELINE)]
+    Timeline(#[source] std::io::Error),
+    /// Which modules there are.
+    #[error("modules: the index of kernel {release} cannot be used")]
+    Index {
+        /// The running kernel.
+        release: String,
+        /// Why.
+        #[source]
+        source: IndexError,
+    },
+    /// Something to run on: threads, sockets, the kernel's name.
+    #[error("{what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Who may ask for the end.
+    #[error("handover")]
+    Handover(#[from] HandoverError),
+    /// What there is to run.
+    #[error("bundles")]
+    Bundles(#[from] BundleError),
+    /// A step of onboot.
+    #[error("onboot")]
+    Step(#[from] StepError),
+    /// The end was asked for and the kernel refused.
+    #[error("the kernel refuses to {mode:?}")]
+    End {
+        /// What was asked for.
+        mode: spec::handover::Mode,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Boots, then serves until the machine goes down.
+pub fn run(console: &Console) -> Result<Infallible, BootError> {
+    let mut timeline = Timeline::new(console.clone());
+    prepare_root(console, &mut timeline)?;
+    let loader = timeline.phase("module index", read_index)?;
+    timeline.phase("modules", || load_modules(console, loader))?;
+    host::set_up(console);
+    let system = |what| move |source| BootError::System { what, source };
+    let reaper = Reaper::start().map_err(system("start the reaper"))?;
+    let (tell, told) = mpsc::channel();
+    handover::listen(Path::new(paths::INIT_SOCKET), tell.clone(), console.clone())?;
+    // All bundles are read before the first runs: what is wrong with the last is known now.
+    let (steps, services) = (bundle::all(Kind::Onboot)?, bundle::all(Kind::Service)?);
+    for step in steps {
+        let name = format!("onboot {}", step.name);
+        timeline.phase(&name, || onboot::run_step(&reaper, console, &step, &format!("onboot.{}", step.name)))?;
+    }
+    handover::watch_reboot_file(tell, console.clone())?;
+    let services = timeline.phase("services", || {
+        services
+            .into_iter()
+            .map(|bundle| service::start(&reaper, console, bundle))
+            .collect::<Result<Vec<Service>, _>>()
+            .map_err(system("start to supervise the services"))
+    })?;
+    serve(&reaper, console, services, &told)
+}
+
+/// From the kernel's first root to one that containers can be made on.
+fn prepare_root(console: &Console, timeline: &mut Timeline) -> Result<(), BootError> {
+    timeline.phase("first mounts", || {
+        filesystems::mount_early()?;
+        console.open();
+        Ok::<_, BootError>(())
+    })?;
+    if root::is_initramfs()? {
+        timeline.phase("whole image", root::check_complete)?;
+        timeline.phase("re-root", root::re_root)?;
+    }
+    timeline.phase("mounts", || {
+        filesystems::mount_all()?;
+        host::make_places()?;
+        Ok::<_, BootError>(())
+    })?;
+    timeline.keep(Path::new(paths::TIMELINE)).map_err(BootError::Timeline)
+}
+
+fn read_index() -> Result<Arc<Loader>, BootError> {
+    let release = sys::module::kernel_release()
+        .map_err(|source| BootError::System { what: "ask for the kernel's release", source })?;
+    let directory = PathBuf::from("/usr/lib/modules").join(&release);
+    let index = Index::read(&directory).map_err(|source| BootError::Index { release, source })?;
+    Ok(Arc::new(Loader::new(index, cmdline::module_options())))
+}
+
+/// Drivers of what is there, and from now on of what comes. A driver that fails is told, and no end: the machine
+/// may well install without it.
+fn load_modules(console: &Console, loader: Arc<Loader>) -> Result<(), BootError> {
+    let mut failures: Vec<_> = modules::ALWAYS.iter().flat_map(|name| loader.load(name)).collect();
+    modules::hot_plug(loader.clone(), console.clone())
+        .map_err(|source| BootError::System { what: "listen for devices", source })?;
+    let plugged = modules::cold_plug(&loader, Path::new("/sys/devices"));
+    failures.extend(plugged.failures);
+    for failure in failures {
+        console.say(&format!("warning: {}", chain::one_line(&failure)));
+    }
+    console.say(&format!("{} modules for {} kinds of devices", loader.count(), plugged.modaliases));
+    Ok(())
+}
+
+/// Waits for the end to be asked for, and brings it about.
+fn serve(
+    reaper: &Reaper,
+    console: &Console,
+    services: Vec<Service>,
+    told: &mpsc::Receiver<Request>,
+) -> Result<Infallible, BootError> {
+    let request = told
+        .recv()
+        .map_err(|error| BootError::System { what: "wait for the end", source: std::io::Error::other(error) })?;
+    let source = shutdown::run(reaper, console, services, &request);
+    Err(BootError::End { mode: request.mode, source })
+}

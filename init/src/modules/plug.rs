@@ -1,0 +1,122 @@
+//! From devices to modules: all that are there (cold), and every one that comes (hot). Drivers make new devices
+//! appear, so the cold part looks again until a look finds nothing new.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use sys::module::ModuleError;
+use sys::uevent::{Heard, Socket};
+
+use super::Loader;
+use crate::chain;
+use crate::console::Console;
+
+/// Unpacking a module is the kernel's work in the caller's thread; more threads than this only wait.
+const THREADS: usize = 4;
+/// A driver that makes devices for ever must not keep the boot.
+const LOOKS: usize = 8;
+
+/// What a cold plug has come to.
+pub struct Plugged {
+    /// Distinct modaliases that were seen.
+    pub modaliases: usize,
+    /// Modules that would not load, told once each.
+    pub failures: Vec<ModuleError>,
+}
+
+/// Loads the drivers of all devices below `devices`.
+pub fn cold_plug(loader: &Loader, devices: &Path) -> Plugged {
+    let mut seen = HashSet::new();
+    let mut failures = Vec::new();
+    for _ in 0..LOOKS {
+        let mut found = Vec::new();
+        collect(devices, &mut found);
+        let new: Vec<String> = found.into_iter().filter(|modalias| seen.insert(modalias.clone())).collect();
+        if new.is_empty() {
+            break;
+        }
+        failures.extend(load_all(loader, &new));
+    }
+    failures.retain(|failure| !failure.is_no_device());
+    Plugged { modaliases: seen.len(), failures }
+}
+
+fn load_all(loader: &Loader, modaliases: &[String]) -> Vec<ModuleError> {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(modalias) = modaliases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let failed = loader.load_for_device(modalias);
+                    failures.lock().unwrap_or_else(PoisonError::into_inner).extend(failed);
+                }
+            });
+        }
+    });
+    failures.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Every modalias below a directory. Devices may go while we look, so what cannot be read is left out.
+fn collect(directory: &Path, found: &mut Vec<String>) {
+    let Ok(entries) = directory.read_dir() else { return };
+    for entry in entries.flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => collect(&entry.path(), found),
+            Ok(kind) if kind.is_file() && entry.file_name() == "modalias" => {
+                if let Ok(text) = std::fs::read_to_string(entry.path()) {
+                    found.extend(Some(text.trim().to_owned()).filter(|text| !text.is_empty()));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// From now on loads the drivers of devices as they come. Begin before the cold plug, so that none is missed.
+pub fn hot_plug(loader: Arc<Loader>, console: Console) -> io::Result<()> {
+    let mut socket = Socket::open()?;
+    thread::Builder::new().name("hot plug".to_owned()).spawn(move || {
+        loop {
+            let failures = match socket.hear() {
+                Ok(Heard::Event(event)) if event.action == "add" => {
+                    event.modalias.map(|modalias| loader.load_for_device(&modalias)).unwrap_or_default()
+                }
+                Ok(Heard::Event(_)) => continue,
+                Ok(Heard::Overflow) => cold_plug(&loader, Path::new("/sys/devices")).failures,
+                Err(error) => {
+                    console.say(&format!("warning: devices that come from now on get no driver: {error}"));
+                    return;
+                }
+            };
+            for failure in failures.iter().filter(|failure| !failure.is_no_device()) {
+                console.say(&format!("warning: {}", chain::one_line(failure)));
+            }
+        }
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modaliases_are_found_at_any_depth_and_links_are_not_followed() {
+        let top = tempfile::tempdir().unwrap();
+        let device = top.path().join("pci0000:00/0000:00:03.0/virtio0");
+        std::fs::create_dir_all(&device).unwrap();
+        std::fs::write(device.join("modalias"), "virtio:d1v1\n").unwrap();
+        std::fs::write(device.parent().unwrap().join("modalias"), "pci:v1\n").unwrap();
+        std::os::unix::fs::symlink(top.path(), device.join("subsystem")).unwrap();
+        let mut found = Vec::new();
+        collect(top.path(), &mut found);
+        found.sort();
+        assert_eq!(found, ["pci:v1", "virtio:d1v1"]);
+    }
+}

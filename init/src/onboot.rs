@@ -1,0 +1,89 @@
+//! Bundles that run once, in order, each to its end: `onboot` before the services, `onshutdown` when the machine
+//! goes down. One that fails stops those after it; whether that matters is the caller's affair.
+
+use std::path::{Path, PathBuf};
+
+use sys::reap::Exit;
+
+use crate::bundle::{self, Bundle, PrepareError};
+use crate::console::Console;
+use crate::container::{self, ContainerError};
+use crate::output::Output;
+use crate::reaper::Reaper;
+
+/// A step did not come to a good end. Its last lines are on the console: what it says is seen as it says it.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// Its place could not be made ready.
+    #[error("prepare {name}")]
+    Prepare {
+        /// Which step.
+        name: String,
+        /// Why.
+        #[source]
+        source: PrepareError,
+    },
+    /// Its log could not be opened.
+    #[error("open {}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its container could not be made or started.
+    #[error("start {name}")]
+    Start {
+        /// Which step.
+        name: String,
+        /// Why.
+        #[source]
+        source: ContainerError,
+    },
+    /// It ran and failed.
+    #[error("{name} failed with {exit}; its output is above and in {}", log.display())]
+    Exit {
+        /// Which step.
+        name: String,
+        /// How it ended.
+        exit: Exit,
+        /// Where its output is.
+        log: PathBuf,
+    },
+    /// Nobody knows how it ended.
+    #[error("the end of {name} was not told")]
+    Lost {
+        /// Which step.
+        name: String,
+    },
+}
+
+/// Runs one to its end. `log` names the file of its output, without `.log`.
+pub fn run_step(reaper: &Reaper, console: &Console, step: &Bundle, log: &str) -> Result<(), StepError> {
+    let log = Path::new("/var/log").join(format!("{log}.log"));
+    let name = || step.name.clone();
+    step.prepare().map_err(|source| StepError::Prepare { name: name(), source })?;
+    let on_console = step.console.then(|| console.clone());
+    let output =
+        Output::start(&step.name, &log, on_console).map_err(|source| StepError::Log { path: log.clone(), source })?;
+    let result = to_the_end(reaper, step, &output, &log);
+    // Best effort: nothing stands on a container that is done with.
+    let _ = container::delete(reaper, step, &output);
+    let tail = output.finish();
+    bundle::release(&step.path);
+    if result.is_err() && !step.console {
+        tail.iter().for_each(|line| console.line(&format!("{}: {line}", step.name)));
+    }
+    result
+}
+
+fn to_the_end(reaper: &Reaper, step: &Bundle, output: &Output, log: &Path) -> Result<(), StepError> {
+    let name = || step.name.clone();
+    let running = container::start(reaper, step, output).map_err(|source| StepError::Start { name: name(), source })?;
+    match running.exit.recv() {
+        Ok(exit) if exit.is_success() => Ok(()),
+        Ok(exit) => Err(StepError::Exit { name: name(), exit, log: log.to_owned() }),
+        Err(_) => Err(StepError::Lost { name: name() }),
+    }
+}

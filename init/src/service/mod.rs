@@ -1,0 +1,155 @@
+//! Services: one thread each, which alone starts, watches, restarts and stops its container.
+//!
+//! ```text
+//! prepare -> create+start -> runs -> ended -> delete -> wait -> create+start ...
+//!                             stop: SIGTERM, grace, SIGKILL -> gone
+//! ```
+
+mod policy;
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sys::reap::{self, Exit};
+
+use self::policy::{Decision, Policy};
+use crate::bundle::Bundle;
+use crate::chain;
+use crate::console::Console;
+use crate::container::{self, Running};
+use crate::output::Output;
+use crate::reaper::Reaper;
+
+/// Between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Lines of a failed run that are shown; all of them are in its log.
+const LAST_WORDS: usize = 3;
+
+/// A supervised service.
+pub struct Service {
+    stop: Sender<Told>,
+    thread: JoinHandle<()>,
+}
+
+/// What a service's thread is told.
+enum Told {
+    Ended(Exit),
+    Stop,
+}
+
+struct Supervisor {
+    reaper: Reaper,
+    console: Console,
+    bundle: Bundle,
+    output: Output,
+    policy: Policy,
+    told: Receiver<Told>,
+    tell: Sender<Told>,
+}
+
+/// Starts to supervise. The service itself comes up on its own time.
+pub fn start(reaper: &Reaper, console: &Console, bundle: Bundle) -> io::Result<Service> {
+    let log = Path::new("/var/log").join(format!("{}.log", bundle.name));
+    let output = Output::start(&bundle.name, &log, bundle.console.then(|| console.clone()))?;
+    let (tell, told) = mpsc::channel();
+    let stop = tell.clone();
+    let policy = Policy::new(bundle.restart);
+    let name = format!("service {}", bundle.name);
+    let supervisor =
+        Supervisor { reaper: reaper.clone(), console: console.clone(), bundle, output, policy, told, tell };
+    let thread = thread::Builder::new().name(name).spawn(move || supervisor.run())?;
+    Ok(Service { stop, thread })
+}
+
+/// Stops all at once and waits until they are gone.
+pub fn stop_all(services: Vec<Service>) {
+    for service in &services {
+        // One whose thread has ended is stopped.
+        let _ = service.stop.send(Told::Stop);
+    }
+    for service in services {
+        let _ = service.thread.join();
+    }
+}
+
+impl Supervisor {
+    fn run(mut self) {
+        if let Err(error) = self.bundle.prepare() {
+            self.say(&format!("will not start: {}", chain::one_line(&error)));
+            return;
+        }
+        loop {
+            let started = Instant::now();
+            let exit = match container::start(&self.reaper, &self.bundle, &self.output) {
+                Ok(running) => match self.until_ended(running) {
+                    Some(exit) => Some(exit),
+                    None => return,
+                },
+                Err(error) => {
+                    self.say(&format!("did not start: {}", chain::one_line(&error)));
+                    None
+                }
+            };
+            if exit.is_none_or(|exit| !exit.is_success()) {
+                self.show_last_words();
+            }
+            let decision = self.policy.ended(exit, started.elapsed());
+            self.report(exit, decision);
+            // Also when it is left: what it started must not stay behind without it.
+            let _ = container::delete(&self.reaper, &self.bundle, &self.output);
+            let Decision::After(wait) = decision else { return };
+            match self.told.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Its end, or none when it was told to stop and is gone.
+    fn until_ended(&self, running: Running) -> Option<Exit> {
+        let Running { pid, exit } = running;
+        let tell = self.tell.clone();
+        thread::spawn(move || exit.recv().map(|exit| tell.send(Told::Ended(exit))));
+        match self.told.recv() {
+            Ok(Told::Ended(exit)) => Some(exit),
+            Ok(Told::Stop) | Err(_) => {
+                self.stop(pid);
+                None
+            }
+        }
+    }
+
+    fn stop(&self, pid: i32) {
+        let _ = reap::terminate(pid);
+        if self.told.recv_timeout(GRACE).is_err() {
+            self.say(&format!("did not end within {} s of SIGTERM, so it is killed", GRACE.as_secs()));
+        }
+        let _ = container::delete(&self.reaper, &self.bundle, &self.output);
+    }
+
+    fn report(&self, exit: Option<Exit>, decision: Decision) {
+        let next = match decision {
+            Decision::After(wait) => format!("again in {} s", wait.as_secs()),
+            Decision::Leave => "not started again".to_owned(),
+        };
+        let Some(exit) = exit else { return self.say(&next) };
+        self.say(&format!("ended with {exit}, {next}"));
+    }
+
+    /// The last words of a run that went wrong, if they were not on the console when they were said.
+    fn show_last_words(&self) {
+        let tail = self.output.take_tail();
+        if !self.bundle.console {
+            let last = &tail[tail.len().saturating_sub(LAST_WORDS)..];
+            last.iter().for_each(|line| self.console.line(&format!("{}: {line}", self.bundle.name)));
+        }
+    }
+
+    fn say(&self, text: &str) {
+        self.console.say(&format!("service {}: {text}", self.bundle.name));
+    }
+}

@@ -1,0 +1,79 @@
+//! The orderly end: onshutdown in order, services asked then killed, everything written out, then reboot(2).
+//! No step that fails keeps the next one from being tried: the machine has to go down.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use spec::handover::{Mode, Request};
+use sys::power::{self, End};
+use sys::{mounts, reap};
+
+use crate::bundle::{self, Kind};
+use crate::chain;
+use crate::console::Console;
+use crate::onboot;
+use crate::reaper::Reaper;
+use crate::service::{self, Service};
+
+/// What no service owns gets this long after SIGTERM.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Takes the machine down. Returns only when the kernel refuses, with its reason.
+pub fn run(reaper: &Reaper, console: &Console, services: Vec<Service>, request: &Request) -> std::io::Error {
+    let (word, end) = match request.mode {
+        Mode::Reboot => ("reboot", End::Reboot),
+        Mode::Kexec => ("kexec", End::Kexec),
+        Mode::Poweroff => ("poweroff", End::PowerOff),
+    };
+    console.say(&format!("{word}: {}", request.reason));
+    run_onshutdown(reaper, console);
+    service::stop_all(services);
+    end_processes();
+    power::sync();
+    for target in mounts::on_block_devices(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default()) {
+        unmount(console, &target);
+    }
+    power::sync();
+    console.say(&format!("{word} now"));
+    power::end(end)
+}
+
+fn run_onshutdown(reaper: &Reaper, console: &Console) {
+    let steps = bundle::all(Kind::Onshutdown).unwrap_or_else(|error| {
+        console.say(&format!("warning: onshutdown left out: {}", chain::one_line(&error)));
+        Vec::new()
+    });
+    for step in steps {
+        if let Err(error) = onboot::run_step(reaper, console, &step, &format!("onshutdown.{}", step.name)) {
+            console.say(&format!("warning: {}", chain::one_line(&error)));
+        }
+    }
+}
+
+/// What the services have left behind, containers of the engine among it.
+fn end_processes() {
+    let _ = reap::terminate_all();
+    let end = Instant::now() + GRACE;
+    while Instant::now() < end && others() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let _ = reap::kill_all();
+}
+
+/// Whether there is a process of user space but us: kernel threads have no command line.
+fn others() -> bool {
+    let Ok(entries) = Path::new("/proc").read_dir() else { return false };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        let number = name.to_string_lossy().parse::<u32>().unwrap_or(1);
+        number != 1 && std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| !line.is_empty())
+    })
+}
+
+/// A busy file system is at least made read-only, which writes it out.
+fn unmount(console: &Console, target: &Path) {
+    let result = mounts::unmount(target).or_else(|_| mounts::remount_read_only(target));
+    if let Err(error) = result {
+        console.say(&format!("warning: {}", chain::one_line(&error)));
+    }
+}

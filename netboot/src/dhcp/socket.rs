@@ -1,0 +1,40 @@
+//! The socket of the DHCP service: port 67 of one interface, able to broadcast. Says and reads nothing.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind as bind_fd, setsockopt, socket, sockopt};
+use tokio::net::UdpSocket;
+
+/// The port of servers and relays.
+pub const PORT: u16 = 67;
+
+/// The service cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen for dhcp on port {port} of interface {interface:?} (it takes CAP_NET_BIND_SERVICE, and no other dhcp server there)"
+)]
+pub struct BindError {
+    interface: String,
+    port: u16,
+    #[source]
+    source: io::Error,
+}
+
+/// Listens on one interface; other interfaces are left to other servers. Needs a tokio runtime.
+pub fn bind(interface: &str) -> Result<UdpSocket, BindError> {
+    bind_port(interface, PORT).map_err(|source| BindError { interface: interface.into(), port: PORT, source })
+}
+
+pub(super) fn bind_port(interface: &str, port: u16) -> io::Result<UdpSocket> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd: OwnedFd = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
+    setsockopt(&fd, sockopt::Broadcast, &true)?;
+    // The device comes first: the port then collides only with servers of the same interface.
+    setsockopt(&fd, sockopt::BindToDevice, &OsString::from(interface))?;
+    let [a, b, c, d] = Ipv4Addr::UNSPECIFIED.octets();
+    bind_fd(fd.as_raw_fd(), &SockaddrIn::new(a, b, c, d, port))?;
+    UdpSocket::from_std(fd.into())
+}

@@ -1,0 +1,21 @@
+//! Wire messages and services, generated from `proto/*.proto`, and their checked conversion to `spec`.
+//! Wire types stop here: no rule about workflows lives in this crate, and nothing in it panics on remote input.
+
+pub mod convert;
+
+/// The classic workflow service (`proto.WorkflowService`).
+#[allow(missing_docs, clippy::all)]
+pub mod workflow {
+    include!("gen/proto.rs");
+}
+
+/// What the classic service cannot carry (`ironhook.v1.Machine`).
+#[allow(missing_docs, clippy::all)]
+pub mod ironhook {
+    include!("gen/ironhook.v1.rs");
+}
+
+/// The path prefix of the classic service as workers of 0.6 to 0.8 call it (wire reference §4.1).
+pub const CLASSIC_PREFIX_OLD: &str = "/github.com.tinkerbell.tink.protos.workflow.WorkflowService/";
+/// The path prefix of the classic service as workers of 0.9 and later call it.
+pub const CLASSIC_PREFIX: &str = "/proto.WorkflowService/";

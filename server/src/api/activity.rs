@@ -1,0 +1,49 @@
+//! `GET /apis/ironhook.dev/v1alpha1/activity`: one `spec::activity::Activity` a line, live; `?since=all` begins with
+//! what is still remembered, and `&follow=false` also ends with it.
+
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use spec::activity::Activity;
+use tokio_stream::wrappers::BroadcastStream;
+
+use super::Api;
+use super::reply::Refusal;
+
+#[derive(Debug, Deserialize)]
+pub struct Options {
+    #[serde(default)]
+    since: Option<String>,
+    /// `false` ends the stream with what is remembered.
+    #[serde(default)]
+    follow: Option<bool>,
+}
+
+/// The stream. A reader that lags too far misses what it did not read; objects tell the truth.
+pub async fn activity(State(api): State<Api>, Query(options): Query<Options>) -> Result<Response, Refusal> {
+    let (past, live) = api.engine.activity.listen();
+    let past = match options.since.as_deref() {
+        None | Some("now") => Vec::new(),
+        Some("all") => past,
+        Some(other) => return Err(Refusal::bad_request(format!("since is {other:?}; it can be \"all\" or \"now\""))),
+    };
+    let live = BroadcastStream::new(live).filter_map(|next| async { next.ok() });
+    let shutdown = api.shutdown.clone();
+    let live =
+        if options.follow.unwrap_or(true) { live.left_stream() } else { futures_util::stream::empty().right_stream() };
+    let lines = futures_util::stream::iter(past).chain(live).map(|activity| Ok::<_, Infallible>(line(&activity)));
+    let stream = lines.take_until(async move { shutdown.wait().await });
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(stream)).into_response())
+}
+
+fn line(activity: &Activity) -> Bytes {
+    // Serialising plain strings and numbers cannot fail.
+    let mut text = serde_json::to_string(activity).unwrap_or_default();
+    text.push('\n');
+    text.into()
+}

@@ -1,0 +1,37 @@
+//! The operator's API on loopback: Kubernetes-shaped objects, `apply`, and what happens. Translates between HTTP and
+//! the store; checks of objects are those of `apply`.
+
+mod activity;
+mod apply;
+mod objects;
+mod reply;
+mod watch;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::engine::Engine;
+use crate::shutdown::Shutdown;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Api {
+    engine: Engine,
+    /// Ends streams that would go on for ever.
+    shutdown: Shutdown,
+}
+
+/// All paths.
+pub fn router(engine: Engine, shutdown: Shutdown) -> Router {
+    let all = "/apis/tinkerbell.org/v1alpha1/{kind}";
+    let of_namespace = "/apis/tinkerbell.org/v1alpha1/namespaces/{namespace}/{kind}";
+    let one = "/apis/tinkerbell.org/v1alpha1/namespaces/{namespace}/{kind}/{name}";
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/apis/ironhook.dev/v1alpha1/apply", post(apply::apply))
+        .route("/apis/ironhook.dev/v1alpha1/activity", get(activity::activity))
+        .route(all, get(objects::list_all))
+        .route(of_namespace, get(objects::list).post(objects::create))
+        .route(one, get(objects::get).put(objects::replace).delete(objects::delete))
+        .with_state(Api { engine, shutdown })
+}

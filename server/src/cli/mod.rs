@@ -1,0 +1,56 @@
+//! The command line: `serve` runs the server, everything else talks to one over its API.
+
+mod apply;
+mod client;
+mod delete;
+mod get;
+pub mod serve;
+mod show;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use client::CliError;
+
+/// Installs machines over the network, with Tinkerbell's hardware, templates and workflows.
+#[derive(Debug, Parser)]
+#[command(name = "ironhook", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the server is.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// The API of the server.
+    #[arg(long, env = "IRONHOOK_SERVER", default_value = "http://127.0.0.1:7480", value_name = "URL")]
+    server: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(serve::Serve),
+    /// Check objects, and store all of them or none.
+    Apply(apply::Apply),
+    /// Show objects; of one workflow, what became of each action.
+    Get(get::Get),
+    /// Show what happens, as it happens; ends with the workflow when one is named.
+    Watch(watch::Watch),
+    /// Delete an object.
+    Delete(delete::Delete),
+}
+
+/// Does what the command line says.
+pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    match cli.command {
+        Command::Serve(serve) => serve.run().await.map(|()| ExitCode::SUCCESS).map_err(CliError::Serve),
+        Command::Apply(apply) => apply.run().await,
+        Command::Get(get) => get.run().await,
+        Command::Watch(watch) => watch.run().await,
+        Command::Delete(delete) => delete.run().await,
+    }
+}

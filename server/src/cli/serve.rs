@@ -1,0 +1,237 @@
+//! `ironhook serve`: puts the server together. Everything is bound before anything is served; each task has its owner
+//! here, which tells it when to end and waits for it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use clap::Args;
+use netboot::{LoaderTable, LoadersError, Netboot, Settings, Sink};
+use spec::activity::Activity;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::activity::ActivityLog;
+use crate::config::{Config, ConfigError, Dhcp, Service};
+use crate::engine::Engine;
+use crate::machines::{self, Keeper};
+use crate::shutdown::{self, Shutdown};
+use crate::store::redb::RedbStore;
+use crate::store::{Store, StoreError};
+use crate::{api, grpc, metadata};
+
+/// What netboot tells waits here; it never waits for us.
+const SIGHTINGS: usize = 1024;
+/// How long open transfers may take when the server ends.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// `ironhook serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Of the server.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// The server cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Its configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The state directory.
+    #[error("cannot make the state directory {path}")]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The database.
+    #[error("cannot open the store")]
+    Store(#[from] StoreError),
+    /// The loaders.
+    #[error(transparent)]
+    Loaders(#[from] LoadersError),
+    /// A port.
+    #[error("cannot listen for {service} on {address}")]
+    Listen {
+        /// For what.
+        service: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// DHCP's port.
+    #[error("dhcp cannot be offered")]
+    Dhcp(#[source] netboot::dhcp::BindError),
+    /// TFTP's port.
+    #[error("tftp cannot be offered")]
+    Tftp(#[source] netboot::tftp::BindError),
+    /// Signals.
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+}
+
+impl Serve {
+    /// Until SIGTERM or SIGINT.
+    pub async fn run(self) -> Result<(), ServeError> {
+        let config = Config::read(&self.config)?;
+        let sockets = Sockets::bind(&config).await?;
+        let state = &config.state;
+        std::fs::create_dir_all(state).map_err(|source| ServeError::State { path: state.clone(), source })?;
+        let store: Arc<dyn Store> = Arc::new(RedbStore::open(&state.join("ironhook.redb"))?);
+        let (machines, keeper) = machines::open(Arc::clone(&store))?;
+        let engine = Engine { store, activity: Arc::new(ActivityLog::new()), machines };
+        let loaders = LoaderTable::read(&config.loaders)?;
+        if !loaders.missing().is_empty() {
+            tracing::warn!(dir = %config.loaders.display(), missing = ?loaders.missing(), "loaders are missing");
+        }
+        let (sender, sightings) = mpsc::channel(SIGHTINGS);
+        let netboot = Netboot {
+            settings: Arc::new(settings(&config, &sockets)),
+            machines: Arc::new(engine.machines.clone()),
+            loaders: Arc::new(loaders),
+            sink: Sink::new(sender),
+        };
+        let (trigger, shutdown) = shutdown::pair();
+        let mut tasks = Tasks { set: JoinSet::new(), shutdown };
+        tasks.start(&engine, keeper, sightings);
+        tasks.serve(sockets, engine, netboot);
+        let signal = shutdown::asked().await.map_err(ServeError::Signals)?;
+        tracing::info!(signal, "ending");
+        trigger.pull();
+        if tokio::time::timeout(GRACE, tasks.finish()).await.is_err() {
+            tracing::warn!("some transfers were cut off");
+        }
+        Ok(())
+    }
+}
+
+/// Everything that listens.
+struct Sockets {
+    dhcp: Option<UdpSocket>,
+    tftp: Option<UdpSocket>,
+    http: TcpListener,
+    grpc: TcpListener,
+    metadata: Option<TcpListener>,
+    api: TcpListener,
+    http_port: u16,
+    grpc_port: u16,
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> Result<Self, ServeError> {
+        let any = Ipv4Addr::UNSPECIFIED;
+        let (http, http_port) = tcp("http", config.http.or(any, 7080)).await?;
+        let (grpc, grpc_port) = tcp("grpc", config.grpc.or(any, 42113)).await?;
+        let (api, _) = tcp("api", config.api.or(Ipv4Addr::LOCALHOST, 7480)).await?;
+        let metadata = match config.metadata {
+            Service::Off => None,
+            Service::On(listen) => Some(tcp("metadata", listen.or(any, 50061)).await?.0),
+        };
+        let tftp = match config.tftp {
+            Service::Off => None,
+            Service::On(listen) => {
+                let socket = netboot::tftp::bind(listen.or(config.address, 69)).await.map_err(ServeError::Tftp)?;
+                if let Ok(address) = socket.local_addr() {
+                    tracing::info!(service = "tftp", %address, "listening");
+                }
+                Some(socket)
+            }
+        };
+        let dhcp = match (config.dhcp, &config.interface) {
+            (Dhcp::On, Some(interface)) => {
+                let socket = netboot::dhcp::bind(interface).map_err(ServeError::Dhcp)?;
+                tracing::info!(service = "dhcp", interface, "listening");
+                Some(socket)
+            }
+            _ => None,
+        };
+        Ok(Self { dhcp, tftp, http, grpc, metadata, api, http_port, grpc_port })
+    }
+}
+
+async fn tcp(service: &'static str, address: SocketAddr) -> Result<(TcpListener, u16), ServeError> {
+    let failed = |source| ServeError::Listen { service, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    tracing::info!(service, %address, "listening");
+    Ok((listener, address.port()))
+}
+
+fn settings(config: &Config, sockets: &Sockets) -> Settings {
+    Settings {
+        address: config.address,
+        interface: config.interface.clone().unwrap_or_default(),
+        http_port: sockets.http_port,
+        grpc_authority: format!("{}:{}", config.address, sockets.grpc_port),
+        grpc_tls: false,
+        grpc_insecure_tls: false,
+        kernel_args: config.kernel_args.split_whitespace().map(str::to_owned).collect(),
+        osie: config.artifacts.clone(),
+        files: config.files.clone(),
+    }
+}
+
+/// The owner of every task of the server.
+struct Tasks {
+    set: JoinSet<()>,
+    shutdown: Shutdown,
+}
+
+impl Tasks {
+    /// What runs without a port.
+    fn start(&mut self, engine: &Engine, keeper: Keeper, sightings: mpsc::Receiver<Activity>) {
+        self.set.spawn(keeper.run(self.shutdown.clone().wait()));
+        self.set.spawn(collect(sightings, Arc::clone(&engine.activity), self.shutdown.clone()));
+        self.set.spawn(engine.clone().run(self.shutdown.clone().wait()));
+    }
+
+    fn serve(&mut self, sockets: Sockets, engine: Engine, netboot: Netboot) {
+        let Sockets { dhcp, tftp, http, grpc, metadata, api, .. } = sockets;
+        if let Some(socket) = dhcp {
+            self.set.spawn(netboot::dhcp::serve(socket, netboot.clone(), self.shutdown.clone().wait()));
+        }
+        if let Some(socket) = tftp {
+            self.set.spawn(netboot::tftp::serve(socket, netboot.clone(), self.shutdown.clone().wait()));
+        }
+        if let Some(listener) = metadata {
+            self.router("metadata", listener, metadata::service(engine.machines.clone()));
+        }
+        self.router("http", http, netboot::http::router(netboot).merge(metadata::router(engine.machines.clone())));
+        self.router("api", api, api::router(engine.clone(), self.shutdown.clone()));
+        self.router("grpc", grpc, grpc::router(engine));
+    }
+
+    fn router(&mut self, service: &'static str, listener: TcpListener, router: Router) {
+        let serving = netboot::http::serve(listener, router, self.shutdown.clone().wait());
+        self.set.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(service, %error, "ended by itself");
+            }
+        });
+    }
+
+    async fn finish(mut self) {
+        while let Some(ended) = self.set.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task ended by itself");
+            }
+        }
+    }
+}
+
+async fn collect(mut sightings: mpsc::Receiver<Activity>, activity: Arc<ActivityLog>, shutdown: Shutdown) {
+    tokio::select! {
+        () = async { while let Some(seen) = sightings.recv().await { activity.pass_on(seen) } } => {}
+        () = shutdown.wait() => {}
+    }
+}

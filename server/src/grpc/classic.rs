@@ -1,0 +1,116 @@
+//! `proto.WorkflowService` as tink-worker 0.6 to 0.12 speaks it (wire reference §4.2, §4.3, §12.7 to §12.9).
+
+use std::collections::BTreeMap;
+
+use proto::workflow::workflow_service_server::WorkflowService;
+use proto::workflow::{
+    Empty, GetWorkflowDataRequest, GetWorkflowDataResponse, State as WireState, UpdateWorkflowDataRequest,
+    WorkflowAction, WorkflowActionList, WorkflowActionStatus, WorkflowActionsRequest, WorkflowContext,
+    WorkflowContextRequest,
+};
+use tokio_stream::Iter;
+use tonic::{Request, Response, Status};
+
+use super::{needed, status};
+use crate::engine::{Engine, Offer};
+use crate::objects::workflow::{Action, State, Task};
+use crate::workflow::canonical_worker;
+use crate::workflow::state::{News, Report};
+
+/// The service.
+pub struct Classic(pub Engine);
+
+#[tonic::async_trait]
+impl WorkflowService for Classic {
+    type GetWorkflowContextsStream = Iter<std::vec::IntoIter<Result<WorkflowContext, Status>>>;
+
+    async fn get_workflow_contexts(
+        &self,
+        request: Request<WorkflowContextRequest>,
+    ) -> Result<Response<Self::GetWorkflowContextsStream>, Status> {
+        let asked = request.into_inner().worker_id;
+        needed("worker_id", &asked)?;
+        let offers = self.0.offers(&canonical_worker(&asked)).map_err(|error| status(&error))?;
+        let contexts: Vec<_> = offers.iter().filter_map(|offer| context(offer, &asked)).map(Ok).collect();
+        Ok(Response::new(tokio_stream::iter(contexts)))
+    }
+
+    async fn get_workflow_actions(
+        &self,
+        request: Request<WorkflowActionsRequest>,
+    ) -> Result<Response<WorkflowActionList>, Status> {
+        let id = request.into_inner().workflow_id;
+        needed("workflow_id", &id)?;
+        let (_, workflow) = self.0.workflow(&id).map_err(|error| status(&error))?;
+        let action_list = workflow.actions().map(|(task, action)| wire_action(task, action)).collect();
+        Ok(Response::new(WorkflowActionList { action_list }))
+    }
+
+    async fn report_action_status(&self, request: Request<WorkflowActionStatus>) -> Result<Response<Empty>, Status> {
+        let told = request.into_inner();
+        needed("workflow_id", &told.workflow_id)?;
+        needed("task_name", &told.task_name)?;
+        needed("action_name", &told.action_name)?;
+        let state = told.action_status();
+        let message = told.message;
+        let news = match state {
+            WireState::Pending => return Err(Status::invalid_argument("an action cannot be reported as pending")),
+            WireState::Running => News::Running,
+            WireState::Success => News::Succeeded { message },
+            WireState::Failed => News::Failed { message },
+            WireState::Timeout => News::TimedOut { message },
+        };
+        let worker = canonical_worker(&told.worker_id);
+        let report = Report { worker, task: told.task_name, action: told.action_name, news };
+        self.0.report(&told.workflow_id, &report).await.map_err(|error| status(&error))?;
+        Ok(Response::new(Empty {}))
+    }
+
+    async fn get_workflow_data(
+        &self,
+        request: Request<GetWorkflowDataRequest>,
+    ) -> Result<Response<GetWorkflowDataResponse>, Status> {
+        // None can have been put here, so there is none.
+        self.0.workflow(&request.into_inner().workflow_id).map_err(|error| status(&error))?;
+        Ok(Response::new(GetWorkflowDataResponse::default()))
+    }
+
+    async fn update_workflow_data(&self, _: Request<UpdateWorkflowDataRequest>) -> Result<Response<Empty>, Status> {
+        Err(Status::unimplemented("this server keeps no ephemeral data of workflows"))
+    }
+}
+
+/// The next action, in the pairing of index and state that every generation of workers reads the same way.
+fn context(offer: &Offer, worker: &str) -> Option<WorkflowContext> {
+    let (task, action) = offer.status.actions().nth(offer.next)?;
+    let fresh = offer.next == 0 && action.state == State::Pending;
+    let state = if action.state == State::Running { WireState::Running } else { WireState::Pending };
+    Some(WorkflowContext {
+        workflow_id: offer.id.clone(),
+        current_worker: worker.to_owned(),
+        current_task: task.name.clone(),
+        current_action: if fresh { String::new() } else { action.name.clone() },
+        current_action_index: i64::try_from(offer.next).ok()?,
+        current_action_state: state.into(),
+        total_number_of_actions: i64::try_from(offer.status.actions().count()).ok()?,
+    })
+}
+
+/// Environment: the action's over the task's, sorted. Volumes: the task's, then the action's.
+fn wire_action(task: &Task, action: &Action) -> WorkflowAction {
+    let mut environment: BTreeMap<&String, &String> = task.environment.iter().collect();
+    environment.extend(&action.environment);
+    WorkflowAction {
+        task_name: task.name.clone(),
+        name: action.name.clone(),
+        image: action.image.clone(),
+        timeout: action.timeout,
+        command: action.command.clone(),
+        on_timeout: action.on_timeout.clone(),
+        on_failure: action.on_failure.clone(),
+        worker_id: task.agent_id.clone(),
+        volumes: task.volumes.iter().chain(&action.volumes).cloned().collect(),
+        environment: environment.into_iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        pid: action.pid.clone(),
+    }
+}

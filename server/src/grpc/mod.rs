@@ -1,0 +1,42 @@
+//! The workflow service as workers see it: the classic service under both of its names, and `ironhook.v1`.
+//! Translates between the wire and the engine; decides nothing about workflows.
+
+mod classic;
+mod machine;
+mod prefix;
+
+use axum::Router;
+use proto::ironhook::machine_server::MachineServer;
+use proto::workflow::workflow_service_server::WorkflowServiceServer;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+
+use crate::engine::{Engine, EngineError};
+use crate::workflow::state::Refused;
+
+/// All services, to be served on one port without TLS.
+pub fn router(engine: Engine) -> Router {
+    let classic = WorkflowServiceServer::new(classic::Classic(engine.clone()));
+    let machine = MachineServer::new(machine::Machine::new(engine));
+    Routes::new(classic.clone()).add_service(prefix::OldName(classic)).add_service(machine).prepare().into_axum_router()
+}
+
+/// The answer to a worker; every refusal is also in the log, because workers of older generations show none.
+fn status(error: &EngineError) -> Status {
+    let code = match error {
+        EngineError::NoSuchWorkflow(_) | EngineError::Refused(Refused::NoSuchAction { .. }) => Code::NotFound,
+        EngineError::Refused(Refused::NotYours { .. }) => Code::PermissionDenied,
+        EngineError::Refused(Refused::NotCurrent { .. } | Refused::Ended { .. }) => Code::FailedPrecondition,
+        // Worth another try.
+        EngineError::Store(_) | EngineError::View(_) => Code::Unavailable,
+    };
+    let message = crate::chain(error);
+    tracing::warn!(code = ?code, message, "a worker was refused");
+    Status::new(code, message)
+}
+
+// tonic's own error type; its size is not ours to choose.
+#[allow(clippy::result_large_err)]
+fn needed(field: &'static str, value: &str) -> Result<(), Status> {
+    if value.is_empty() { Err(Status::invalid_argument(format!("{field} is empty"))) } else { Ok(()) }
+}

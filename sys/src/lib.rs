@@ -1,0 +1,17 @@
+//! The only crate that may say unsafe. One system call, one safe function, one SAFETY note naming its manual page.
+//! Every public function is safe and blocking; none of them decides anything.
+
+pub mod block;
+pub mod child;
+pub mod clock;
+pub mod confined;
+pub mod console;
+pub mod link;
+pub mod module;
+pub mod mount;
+pub mod mounts;
+pub mod node;
+pub mod power;
+pub mod reap;
+pub mod sysfs;
+pub mod uevent;
