@@ -3,7 +3,8 @@
 mod common;
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::time::{Duration, Instant};
 
 use common::server::{Faults, serve};
 use common::{Loop, MIB, Run, gzip, image, root, run, sha256, tool, zstd};
@@ -228,4 +229,33 @@ fn under_its_old_name_bytes_go_as_they_are_and_loudly() {
     let packed: Vec<_> = env.iter().copied().chain([("COMPRESSED", "true")]).collect();
     run("image2disk", &packed).ok();
     disk.assert_table_is_clean();
+}
+
+#[test]
+fn killed_in_the_middle_it_leaves_nothing_that_boots() {
+    if !root("killed_in_the_middle_it_leaves_nothing_that_boots") {
+        return;
+    }
+    let image = image(40 * MIB, 512);
+    let disk = Loop::new(40 * MIB, 512);
+    // What was there boots, and has another body.
+    let before: Vec<u8> =
+        image.iter().enumerate().map(|(at, b)| if (4 * MIB..39 * MIB).contains(&at) { !b } else { *b }).collect();
+    disk.file.write_all_at(&before, 0).unwrap();
+    disk.assert_table_is_clean();
+    let url = serve(image.clone(), Faults { cut: Some(30 * MIB), hang: true, ..Faults::default() });
+    let mut program = common::bare()
+        .arg("image-write")
+        .envs([("IMG_URL", url.as_str()), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none")])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Part of the new body is on the disk: the program is between its first and its last write.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while disk.bytes()[9 * MIB..10 * MIB] != image[9 * MIB..10 * MIB] {
+        assert!(Instant::now() < deadline && program.try_wait().unwrap().is_none(), "the body does not arrive");
+    }
+    program.kill().unwrap();
+    program.wait().unwrap();
+    disk.assert_blank_ends();
 }

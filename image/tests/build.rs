@@ -1,5 +1,7 @@
 //! Drives the built program from component descriptions to an initramfs, without packages and network.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::fs;
 use std::path::Path;
 use std::process::Output;

@@ -16,7 +16,7 @@ use crate::sysfs::Number;
 
 mod ioctl {
     //! Numbers from linux/fs.h.
-    use nix::libc::c_int;
+    use nix::libc::{c_char, c_int, c_longlong, c_void};
     use nix::{ioctl_none_bad, ioctl_read, ioctl_read_bad, ioctl_write_ptr_bad, request_code_none};
 
     ioctl_read!(size64, 0x12, 114, usize);
@@ -27,6 +27,29 @@ mod ioctl {
     ioctl_none_bad!(reread, request_code_none!(0x12, 95));
     ioctl_write_ptr_bad!(discard, request_code_none!(0x12, 119), [u64; 2]);
     ioctl_write_ptr_bad!(zero_out, request_code_none!(0x12, 127), [u64; 2]);
+    ioctl_write_ptr_bad!(partition, request_code_none!(0x12, 105), Request);
+
+    /// `struct blkpg_ioctl_arg` of linux/blkpg.h.
+    #[repr(C)]
+    pub struct Request {
+        pub op: c_int,
+        pub flags: c_int,
+        pub len: c_int,
+        pub data: *mut c_void,
+    }
+
+    /// `struct blkpg_partition` of linux/blkpg.h.
+    #[repr(C)]
+    pub struct Partition {
+        pub start: c_longlong,
+        pub length: c_longlong,
+        pub number: c_int,
+        pub device: [c_char; 64],
+        pub volume: [c_char; 64],
+    }
+
+    /// `BLKPG_ADD_PARTITION`.
+    pub const ADD: c_int = 1;
 }
 
 /// Why an operation on a block device failed.
@@ -209,6 +232,28 @@ impl Device {
                 Err(e) => return Err(self.refused("re-read the partition table of", e)),
             }
         }
+    }
+
+    /// Tells the kernel of one partition, for kernels that do not read this kind of table themselves. Bytes.
+    pub fn add_partition(&self, number: u32, start: u64, length: u64) -> Result<(), Error> {
+        let too_large = |_| self.refused("add a partition of", Errno::EINVAL);
+        let mut partition = ioctl::Partition {
+            start: i64::try_from(start).map_err(too_large)?,
+            length: i64::try_from(length).map_err(too_large)?,
+            number: i32::try_from(number).map_err(too_large)?,
+            device: [0; 64],
+            volume: [0; 64],
+        };
+        let request = ioctl::Request {
+            op: ioctl::ADD,
+            flags: 0,
+            len: size_of::<ioctl::Partition>() as i32,
+            data: (&raw mut partition).cast(),
+        };
+        // SAFETY: BLKPG (linux/blkpg.h) reads the request and the partition it points to; both live for the call.
+        unsafe { ioctl::partition(self.file.as_raw_fd(), &request) }
+            .map_err(|e| self.refused("add a partition of", e))?;
+        Ok(())
     }
 
     fn failed(&self, what: &'static str, source: io::Error) -> Error {

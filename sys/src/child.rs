@@ -94,7 +94,7 @@ mod tests {
     fn a_child_starts_with_no_signal_blocked_and_ends_when_asked() {
         let _signals = Signals::block().unwrap();
         let mut command = Command::new("sh");
-        command.args(["-c", "grep SigBlk /proc/$$/status; exec sleep 600"]).stdout(Stdio::piped());
+        command.args(["-c", "grep SigBlk /proc/self/status; exec sleep 600"]).stdout(Stdio::piped());
         let mut child = spawn(&mut command).unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -1,5 +1,6 @@
 //! Device nodes where no udev makes them: a container's own /dev does not show partitions that came later.
 
+use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -32,14 +33,21 @@ pub enum Error {
     },
 }
 
-/// Makes sure that `path` is the node of the block device `number`; says whether it had to be made.
+/// Makes sure that `path` is the node of the block device `number`; says whether it had to be made. A node of another
+/// block device is replaced: numbers of partitions change when a table is read again, and no one else tidies up.
 pub fn ensure(path: &Path, number: Number) -> Result<bool, Error> {
-    let kind = SFlag::S_IFBLK;
-    match mknod(path, kind, Mode::S_IRUSR | Mode::S_IWUSR, number.to_raw()) {
+    if is_node(path, number) {
+        return Ok(false);
+    }
+    let failed = |source| Error::Make { path: path.to_owned(), number, source };
+    if path.symlink_metadata().is_ok_and(|m| m.file_type().is_block_device()) {
+        fs::remove_file(path).map_err(failed)?;
+    }
+    match mknod(path, SFlag::S_IFBLK, Mode::S_IRUSR | Mode::S_IWUSR, number.to_raw()) {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) if is_node(path, number) => Ok(false),
         Err(Errno::EEXIST) => Err(Error::Taken { path: path.to_owned(), number }),
-        Err(e) => Err(Error::Make { path: path.to_owned(), number, source: e.into() }),
+        Err(e) => Err(failed(e.into())),
     }
 }
 
@@ -57,5 +65,20 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = ensure(file.path(), Number { major: 7, minor: 0 }).unwrap_err();
         assert!(matches!(error, Error::Taken { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_node_of_another_device_is_replaced() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("SKIP a_node_of_another_device_is_replaced: needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sda1");
+        let number = |minor| Number { major: 259, minor };
+        assert!(ensure(&path, number(1)).unwrap());
+        assert!(!ensure(&path, number(1)).unwrap());
+        assert!(ensure(&path, number(2)).unwrap());
+        assert!(is_node(&path, number(2)));
     }
 }

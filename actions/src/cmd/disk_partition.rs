@@ -4,14 +4,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sys::block::Reread;
-
 use crate::cmd::{Context, environment};
 use crate::disk::find::{Used, find};
 use crate::disk::gpt::Table;
 use crate::disk::held::Whole;
 use crate::disk::layout::{self, Situation, Step, Wanted};
-use crate::disk::nodes;
+use crate::disk::nodes::{self, Extent};
 use crate::disk::target::Claimed;
 use crate::failed::Failed;
 use crate::input::{
@@ -70,7 +68,6 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
     let report = context.report;
     let found = find(&wish.disk, &context.sysfs, wish.wait)?;
     found.check(wish.allow_removable, &Used::now()?)?;
-    let name = found.disk.name.clone();
     let claimed = Claimed::claim(found)?;
     let (mut table, is_blank) = table_of(&claimed)?;
     let situation = Situation {
@@ -89,18 +86,22 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
     for step in steps.iter().filter(|s| s.is_new) {
         table.set(step.number, &step.partition)?;
     }
+    let extents = table.extents()?;
     if is_changed {
         table.write(&mut Whole::new(claimed.device(), claimed.geometry.size))?;
     }
-    let reread = claimed.reread()?;
-    drop(claimed);
-    if reread == Reread::Unpartitionable {
+    // Reading an unchanged table again would only give its partitions other device numbers.
+    let is_shown = |extent: &Extent| claimed.found().disk.partitions.iter().any(|p| p.index == extent.number);
+    let paths = if is_changed || !extents.iter().all(is_shown) {
+        claimed.publish(&extents, &context.sysfs)?
+    } else {
+        nodes::publish(claimed.device(), &claimed.found().disk.name, &extents, &context.sysfs)?
+    };
+    if paths.is_empty() {
         report.warn("the kernel shows no partitions of this kind of device");
-        return Ok(());
     }
-    let numbers: Vec<u32> = steps.iter().map(|s| s.number).collect();
-    for (step, path) in steps.iter().zip(nodes::wait(&name, &numbers, &context.sysfs)?) {
-        report.info(&format!("there: {} is {:?}", path.display(), step.partition.name));
+    for (extent, path) in extents.iter().zip(paths) {
+        report.info(&format!("there: {} is partition {}", path.display(), extent.number));
     }
     Ok(())
 }

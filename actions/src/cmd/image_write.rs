@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fetch::Options;
-use sys::block::Reread;
 
 use crate::cmd::{Context, environment};
 use crate::disk::find::{Used, find};
@@ -179,9 +178,7 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
     let source = Source::open(&wish.request, END as usize)?;
     report.info(&format!("plan: write {} to {}", source.describe(), found.describe()));
     match &wish.request.promise {
-        Promise::Checked(checksum) => {
-            report.info(&format!("plan: check {checksum} of the {:?} bytes", wish.request.of))
-        }
+        Promise::Checked(checksum) => report.info(&format!("plan: check {checksum} of the {}", wish.request.of)),
         Promise::Waived if wish.is_unchecked_by_default => {
             report.warn("IMG_CHECKSUM is not set: NOTHING PROVES that these are the right bytes");
         }
@@ -207,13 +204,13 @@ fn write(
     let report = context.report;
     let claimed = Claimed::claim(found)?;
     fits(&source, &claimed)?;
-    let committed = claimed.fill(&mut source, wish.depth, report)?.verify(report)?.commit()?;
+    let committed = claimed.fill(&mut source, wish.depth, report)?.verify(report)?.commit(&context.sysfs)?;
     let table = match committed.partitions {
         Some(count) => format!("GPT with {count} partitions, its backup at the end of the disk"),
         None => "no GPT".into(),
     };
     report.info(&format!("written: {} of content, {table}", size(committed.length)));
-    if committed.partitions.is_some() && committed.reread == Reread::Unpartitionable {
+    if committed.partitions.is_some_and(|count| count > committed.paths.len()) {
         report.warn("the kernel shows no partitions of this kind of device");
     }
     Ok(())

@@ -246,29 +246,24 @@ pub fn reach(found: &Found) -> Result<(), Error> {
     make_node(&found.path, number)
 }
 
+/// What /sys says of a kernel name counts; the node may be missing, or be one of an earlier partition.
 fn look(path: &Path, sysfs: &Sysfs) -> Result<Option<Found>, Error> {
-    let number = match fs::metadata(path) {
-        Ok(meta) if meta.file_type().is_block_device() => Number::from_raw(meta.rdev()),
-        Ok(_) => return Err(Error::NotBlock { path: path.to_owned(), candidates: candidates(sysfs) }),
-        Err(_) => {
-            let Some(number) = path.strip_prefix("/dev").ok().and_then(|n| sysfs.number_of(n.to_str()?)) else {
-                return Ok(None);
-            };
+    let by_name = path.strip_prefix("/dev").ok().and_then(|name| sysfs.number_of(name.to_str()?));
+    let number = match (by_name, fs::metadata(path)) {
+        (Some(number), _) => {
             make_node(path, number)?;
             number
         }
+        (None, Ok(meta)) if meta.file_type().is_block_device() => Number::from_raw(meta.rdev()),
+        (None, Ok(_)) => return Err(Error::NotBlock { path: path.to_owned(), candidates: candidates(sysfs) }),
+        (None, Err(_)) => return Ok(None),
     };
     let found = sysfs.find(number).map_err(|source| Error::Lookup { path: path.to_owned(), source })?;
     Ok(found.map(|(disk, partition)| Found { path: path.to_owned(), disk, partition }))
 }
 
 fn make_node(path: &Path, number: Number) -> Result<(), Error> {
-    match node::ensure(path, number) {
-        Ok(_) => Ok(()),
-        // A link of udev's leads to it.
-        Err(node::Error::Taken { .. }) if node::is_node(path, number) => Ok(()),
-        Err(source) => Err(Error::Node { path: path.to_owned(), source }),
-    }
+    node::ensure(path, number).map(drop).map_err(|source| Error::Node { path: path.to_owned(), source })
 }
 
 fn number_of_node(path: &Path) -> Option<Number> {

@@ -12,6 +12,7 @@ use gpt::partition::{Partition, file_read_partitions};
 use spec::Code;
 use uuid::Uuid;
 
+use crate::disk::nodes::Extent;
 use crate::failed::Coded;
 
 /// Bytes of an entry; other sizes are allowed by the standard and in use nowhere.
@@ -163,6 +164,16 @@ impl Table {
         let all = file_read_partitions(&mut Cursor::new(&self.entries), &header, self.sector)
             .map_err(|e| Error::Encode(e.into()))?;
         Ok(all.into_iter().filter(|(_, p)| p.is_used()).collect())
+    }
+
+    /// Used entries as bytes on the disk.
+    pub fn extents(&self) -> Result<Vec<Extent>, Error> {
+        let extent = |(number, partition): (u32, Partition)| {
+            let (start, length) = (partition.bytes_start(self.sector), partition.bytes_len(self.sector));
+            let bad = |e: io::Error| Error::Encode(e.into());
+            Ok(Extent { number, start: start.map_err(bad)?, length: length.map_err(bad)? })
+        };
+        self.partitions()?.into_iter().map(extent).collect()
     }
 
     /// Sets one entry, whatever was there.

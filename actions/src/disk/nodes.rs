@@ -1,28 +1,34 @@
-//! Partitions after a change of the table: waits for the kernel to know them and makes their nodes where no udev does.
+//! Partitions after a change of the table: sees to it that the kernel knows them and that they have nodes, without udev.
 
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use spec::Code;
+use sys::block::{self, Device};
 use sys::sysfs::{self, Sysfs};
 
 use crate::disk::find::{self, Found};
 use crate::failed::Coded;
 
-/// How long the kernel may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Why partitions cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel does not have them.
-    #[error("the kernel does not show partition {number} of {disk} after {} s", PATIENCE.as_secs())]
+    #[error("the kernel does not show partition {number} of {disk}")]
     Missing {
         /// Of the table.
         number: u32,
         /// The disk.
         disk: String,
+    },
+    /// The kernel will not take it.
+    #[error("cannot tell the kernel of partition {number} of {disk}")]
+    Add {
+        /// Of the table.
+        number: u32,
+        /// The disk.
+        disk: String,
+        /// What the kernel said.
+        source: block::Error,
     },
     /// /sys is unreadable.
     #[error("cannot look up the partitions of {disk}")]
@@ -48,23 +54,33 @@ impl Coded for Error {
     }
 }
 
-/// Paths of the partitions with these numbers, in the same order.
-pub fn wait(disk: &str, numbers: &[u32], sysfs: &Sysfs) -> Result<Vec<PathBuf>, Error> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let now = sysfs.disk(disk).map_err(|source| Error::Lookup { disk: disk.to_owned(), source })?;
-        let missing = numbers.iter().find(|n| now.partitions.iter().all(|p| p.index != **n));
-        match missing {
-            None => {
-                let wanted = numbers.iter().filter_map(|n| now.partitions.iter().find(|p| p.index == *n));
-                return wanted.map(|p| node(&now, p)).collect();
-            }
-            Some(number) if Instant::now() >= deadline => {
-                return Err(Error::Missing { number: *number, disk: disk.to_owned() });
-            }
-            Some(_) => thread::sleep(Duration::from_millis(50)),
-        }
+/// A partition that has to be usable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// In the table.
+    pub number: u32,
+    /// Bytes from the start of the disk.
+    pub start: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// Paths of these partitions, in the same order, once the kernel has re-read the table. A kernel that cannot read this
+/// kind of table is told of them.
+pub fn publish(device: &Device, disk: &str, wanted: &[Extent], sysfs: &Sysfs) -> Result<Vec<PathBuf>, Error> {
+    let look = || sysfs.disk(disk).map_err(|source| Error::Lookup { disk: disk.to_owned(), source });
+    let shows = |now: &sysfs::Disk, wanted: &Extent| now.partitions.iter().any(|p| p.index == wanted.number);
+    let now = look()?;
+    for extent in wanted.iter().filter(|extent| !shows(&now, extent)) {
+        let failed = |source| Error::Add { number: extent.number, disk: disk.to_owned(), source };
+        device.add_partition(extent.number, extent.start, extent.length).map_err(failed)?;
     }
+    let now = look()?;
+    let path = |extent: &Extent| match now.partitions.iter().find(|p| p.index == extent.number) {
+        Some(partition) => node(&now, partition),
+        None => Err(Error::Missing { number: extent.number, disk: disk.to_owned() }),
+    };
+    wanted.iter().map(path).collect()
 }
 
 fn node(disk: &sysfs::Disk, partition: &sysfs::Partition) -> Result<PathBuf, Error> {

@@ -281,7 +281,7 @@ mod tests {
     }
 
     fn content(len: usize) -> Vec<u8> {
-        (0..len).map(|n| (n * 31 >> 3) as u8 | 1).collect()
+        (0..len).map(|n| ((n * 31) >> 3) as u8 | 1).collect()
     }
 
     fn run(content: &[u8], step: usize, sink: &Memory, depth: Depth) -> Result<Streamed, Error> {

@@ -10,11 +10,13 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use spec::Code;
 use sys::block::{self, Device, Reread};
+use sys::sysfs::Sysfs;
 
 use crate::disk::aligned::Aligned;
 use crate::disk::find::Found;
 use crate::disk::gpt::Table;
 use crate::disk::held::{END, Held, View};
+use crate::disk::nodes::{self, Extent};
 use crate::disk::stream::{self, Depth, Geometry, Sample, Streamed, pump};
 use crate::failed::{Coded, Failed};
 use crate::report::Report;
@@ -180,6 +182,14 @@ impl Claimed {
         self.device.reread_table(PATIENCE).map_err(Error::Device)
     }
 
+    /// Makes the kernel see the table, and these partitions of it; nothing on a device that cannot have any.
+    pub fn publish(&self, extents: &[Extent], sysfs: &Sysfs) -> Result<Vec<PathBuf>, Failed> {
+        match self.reread()? {
+            Reread::Unpartitionable => Ok(Vec::new()),
+            Reread::Done => Ok(nodes::publish(&self.device, &self.found.disk.name, extents, sysfs)?),
+        }
+    }
+
     fn write(&self, what: &'static str, bytes: &[u8], offset: u64) -> Result<(), Error> {
         let failed = |source| Error::Ends { what, path: self.found.path.clone(), source };
         self.raw().write_at(bytes, offset).map_err(failed)
@@ -245,38 +255,39 @@ pub struct Verified {
 }
 
 /// What a finished disk looks like.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Committed {
     /// Bytes of content.
     pub length: u64,
     /// Partitions of its GPT; none when the content has no GPT.
     pub partitions: Option<usize>,
-    /// What the kernel made of it.
-    pub reread: Reread,
+    /// Their paths; empty when this kind of device has no partitions.
+    pub paths: Vec<PathBuf>,
 }
 
 impl Verified {
     /// Fits the partition table to the disk, writes tail and head, reads both back, re-reads the table. Blanks the ends
     /// again when any of that fails.
-    pub fn commit(mut self) -> Result<Committed, Failed> {
-        let partitions = self.fit_table()?;
+    pub fn commit(mut self, sysfs: &Sysfs) -> Result<Committed, Failed> {
+        let extents = self.fit_table()?;
         if let Err(error) = self.write_ends() {
             // The first error is the one that counts.
             let _ = self.claimed.blank(0, self.claimed.geometry.size);
             return Err(error.into());
         }
-        let reread = self.claimed.reread()?;
-        Ok(Committed { length: self.length, partitions, reread })
+        let partitions = extents.as_ref().map(Vec::len);
+        let paths = self.claimed.publish(&extents.unwrap_or_default(), sysfs)?;
+        Ok(Committed { length: self.length, partitions, paths })
     }
 
     /// In memory: the backup goes to the end of this disk, and the protective MBR covers it.
-    fn fit_table(&mut self) -> Result<Option<usize>, Failed> {
+    fn fit_table(&mut self) -> Result<Option<Vec<Extent>>, Failed> {
         let sector = self.claimed.geometry.sector;
         let mut view = View::new(&mut self.held, &self.claimed.device);
         let Some(table) = Table::read(&mut view, sector)? else { return Ok(None) };
-        let count = table.partitions()?.len();
+        let extents = table.extents()?;
         table.write(&mut view)?;
-        Ok(Some(count))
+        Ok(Some(extents))
     }
 
     fn write_ends(&self) -> Result<(), Error> {

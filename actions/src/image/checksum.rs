@@ -14,6 +14,15 @@ pub enum Of {
     Content,
 }
 
+impl std::fmt::Display for Of {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Compressed => "file as published",
+            Self::Content => "content",
+        })
+    }
+}
+
 /// A digest that somebody promised.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Checksum {

@@ -1,6 +1,6 @@
 //! A web server with one file, honest by default, that can be told to cut, change or refuse.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
@@ -9,6 +9,8 @@ use std::thread;
 pub struct Faults {
     /// Each answer ends after this many bytes of body.
     pub cut: Option<usize>,
+    /// After that, silence instead of an end.
+    pub hang: bool,
     /// No ETag, so that nothing can be resumed.
     pub no_tag: bool,
     /// Answers to everything.
@@ -50,7 +52,12 @@ fn answer(mut peer: TcpStream, file: &[u8], faults: &Faults) -> std::io::Result<
         write!(peer, "ETag: \"one\"\r\n")?;
     }
     write!(peer, "Connection: close\r\n\r\n")?;
-    peer.write_all(&body[..faults.cut.unwrap_or(usize::MAX).min(body.len())])
+    peer.write_all(&body[..faults.cut.unwrap_or(usize::MAX).min(body.len())])?;
+    if faults.hang {
+        // Ends when the client does.
+        let _ = peer.read(&mut [0])?;
+    }
+    Ok(())
 }
 
 /// The first byte asked for.

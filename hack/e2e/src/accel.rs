@@ -1,16 +1,21 @@
-//! Which accelerator QEMU may use. KVM is used only after a guest of 512 bytes said hello under it within a time
-//! limit: there are hosts where /dev/kvm opens and the guest then hangs.
+//! Which accelerator QEMU may use. KVM is used only after a tiny guest on the same machine and processor as all others
+//! said hello under it within a time limit: there are hosts where /dev/kvm opens and the guest then hangs or QEMU ends.
 
-use std::io::{self, Read};
-use std::process::{Command, Stdio};
+use std::io::{self, BufReader, Read};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::command::command;
+use crate::vm;
 
 const LIMIT: Duration = Duration::from_secs(5);
-/// `mov dx, 0x3f8; mov al, 'K'; out dx, al; hlt; jmp $-1`: one byte on the first serial port.
-const HELLO: [u8; 9] = [0xba, 0xf8, 0x03, 0xb0, b'K', 0xee, 0xf4, 0xeb, 0xfd];
+/// SeaBIOS boots from no disk of a single sector.
+const DISK: usize = 1 << 20;
+/// On the first serial port, behind what the firmware says: `mov dx, 0x3f8`; `cs lodsb` from behind the code,
+/// `out dx, al` until NUL; `hlt; jmp $-1`.
+const HELLO: &[u8] =
+    b"\xba\xf8\x03\xbe\x13\x7c\x2e\xac\x84\xc0\x74\x03\xee\xeb\xf7\xf4\xeb\xfd\0hello from the guest\0";
+const SAID: &str = "hello from the guest";
 
 /// The accelerator to use, as QEMU's `-accel` names it. `IRONHOOK_ACCEL` overrules the probe.
 pub fn probe() -> io::Result<&'static str> {
@@ -26,16 +31,22 @@ pub fn probe() -> io::Result<&'static str> {
 fn says_hello(accel: &str, limit: Duration) -> io::Result<bool> {
     let dir = tempfile::tempdir()?;
     let image = dir.path().join("hello.img");
-    let mut sector = [0; 512];
-    sector[..HELLO.len()].copy_from_slice(&HELLO);
-    sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    std::fs::write(&image, sector)?;
-    let mut child = qemu(accel).arg(format!("file={},format=raw,if=ide", image.display())).spawn()?;
+    let mut disk = vec![0; DISK];
+    disk[..HELLO.len()].copy_from_slice(HELLO);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::write(&image, disk)?;
+    let mut qemu = vm::base(accel);
+    qemu.args(["-m", "64M", "-drive", &format!("file={},format=raw,if=ide", image.display())]);
+    let mut child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let (said, heard) = mpsc::channel();
-    let mut output = child.stdout.take();
+    let output = child.stdout.take();
     let reader = std::thread::spawn(move || {
-        let mut byte = [0];
-        let hello = output.as_mut().is_some_and(|out| out.read_exact(&mut byte).is_ok() && byte == *b"K");
+        let mut heard = Vec::new();
+        let mut bytes = output.take().into_iter().flat_map(|out| BufReader::new(out).bytes()).map_while(Result::ok);
+        let hello = bytes.any(|byte| {
+            heard.push(byte);
+            heard.ends_with(SAID.as_bytes())
+        });
         // Nobody listens any more when the time was over.
         let _ = said.send(hello);
     });
@@ -47,13 +58,6 @@ fn says_hello(accel: &str, limit: Duration) -> io::Result<bool> {
         let _ = reader.join();
     }
     Ok(hello)
-}
-
-fn qemu(accel: &str) -> Command {
-    let mut qemu = command("qemu-system-x86_64", ["-machine", "pc", "-accel", accel, "-m", "16", "-nodefaults"]);
-    qemu.args(["-display", "none", "-serial", "stdio", "-drive"]);
-    qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    qemu
 }
 
 #[cfg(test)]

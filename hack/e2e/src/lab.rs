@@ -105,7 +105,7 @@ pub struct Lab {
 impl Lab {
     /// Sets up network, registry with the action images, and server. `name` is for its directory.
     pub fn new(name: &str, places: Places, say: &mut dyn FnMut(&str)) -> Result<Self, LabError> {
-        let target = target::ensure(&places.repo, &places.out, say)?;
+        let target = target::cached(&places.repo, &places.out)?;
         let dir = places.out.join("lab").join(name);
         if dir.exists() {
             fs::remove_dir_all(&dir).map_err(file_error(&dir))?;

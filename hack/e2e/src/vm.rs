@@ -98,12 +98,18 @@ impl Vm {
     }
 }
 
-fn qemu(build: &Build<'_>, accel: &str) -> Command {
+/// What every machine of the lab is, the one that tries out an accelerator included.
+pub(crate) fn base(accel: &str) -> Command {
     // `graphics=off` sends BIOS and iPXE to the serial port; no nested virtualisation, whose modules only cost time.
-    let mut qemu = command("qemu-system-x86_64", ["-machine", "q35,graphics=off", "-accel", accel, "-smp", "2"]);
-    qemu.args(["-cpu", if accel == "kvm" { "host" } else { "max,svm=off" }, "-m", &format!("{}M", build.memory_mib)]);
-    qemu.args(["-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio"]);
-    qemu.args(["-device", "virtio-rng-pci"]);
+    let cpu = if accel == "kvm" { "host" } else { "max,svm=off" };
+    let mut qemu = command("qemu-system-x86_64", ["-machine", "q35,graphics=off", "-accel", accel, "-cpu", cpu]);
+    qemu.args(["-smp", "2", "-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio"]);
+    qemu
+}
+
+fn qemu(build: &Build<'_>, accel: &str) -> Command {
+    let mut qemu = base(accel);
+    qemu.args(["-m", &format!("{}M", build.memory_mib), "-device", "virtio-rng-pci"]);
     if let Some(tap) = &build.tap {
         qemu.args(["-netdev", &format!("tap,id=net0,ifname={},script=no,downscript=no", tap.name())]);
         // Without a ROM of the card's, OVMF's own driver and PXE client do the work.

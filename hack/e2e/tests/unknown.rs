@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use common::{SOON, hardware, lab, random};
 use e2e::lab::HTTP;
@@ -21,16 +22,19 @@ fn an_unknown_mac_gets_no_boot_script_and_the_log_says_which_and_why() {
     let known = hardware(14, &random());
     lab.apply("hardware", &known.yaml()).unwrap();
 
-    // The known machine asks second: its answer shows that the stranger's had its turn.
+    // The known machine asks second: its answer shows that the stranger's had its turn. Both ask again, as clients do.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68)).unwrap();
     socket.set_broadcast(true).unwrap();
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    for (mac, xid) in [(STRANGER, 1), (known.mac, 2)] {
-        socket.send_to(&discover(mac, xid), ("192.168.56.255", 67)).unwrap();
-    }
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let mut buffer = [0; 1500];
-    let n = socket.recv(&mut buffer).unwrap();
-    assert_eq!(Packet::decode(&buffer[..n]).unwrap().xid, 2, "the stranger was answered");
+    let answered = wait::until("an answer to the known machine", SOON, || {
+        for (mac, xid) in [(STRANGER, 1), (known.mac, 2)] {
+            socket.send_to(&discover(mac, xid), ("192.168.56.255", 67)).unwrap();
+        }
+        Ok::<_, TimedOut>(socket.recv(&mut buffer).ok())
+    })
+    .unwrap_or_else(|e| panic!("{e}; see {}", lab.server_log().display()));
+    assert_eq!(Packet::decode(&buffer[..answered]).unwrap().xid, 2, "the stranger was answered");
 
     let answer = get(&format!("/ipxe/script/{STRANGER}/auto.ipxe"));
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");

@@ -79,7 +79,7 @@ pub enum Error {
         reference: String,
         /// Why.
         #[source]
-        source: tar::Error,
+        source: Box<tar::Error>,
     },
     /// A layer that cannot be decompressed.
     #[error("layer {digest} of image `{reference}` cannot be decompressed")]
@@ -219,7 +219,7 @@ impl Layout {
             },
             _ => return Err(Error::LayerType { reference, media_type: layer.media_type.clone() }),
         };
-        result.map_err(|source| Error::Layer { digest, reference, source })
+        result.map_err(|source| Error::Layer { digest, reference, source: Box::new(source) })
     }
 }
 

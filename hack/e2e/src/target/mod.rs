@@ -22,6 +22,9 @@ const BUILDER: [&str; 4] =
 const EPOCH: &str = "1735689600";
 /// The file system label that GRUB and the kernel find the root by.
 const ROOT_LABEL: &str = "target-root";
+const IMAGE: &str = "target.raw.zst";
+/// Written last: its presence says that the image is whole.
+const SUM: &str = "target.raw.zst.sha256";
 
 /// A finished image.
 #[derive(Debug, Clone)]
@@ -35,6 +38,9 @@ pub struct Target {
 /// The image could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
+    /// Nobody has built it.
+    #[error("there is no target image in {0}; ironhook-lab target builds it")]
+    Missing(PathBuf),
     /// A tool failed.
     #[error("cannot build the target image")]
     Tool(#[from] CommandError),
@@ -72,19 +78,32 @@ fn file_error(path: &Path) -> impl FnOnce(io::Error) -> TargetError {
     move |source| TargetError::File { path, source }
 }
 
-/// The image for this recipe, built first when the cache under `out` lacks it.
+/// The image for this recipe, built first when the cache under `out` lacks it. Needs the internet, so not in the lab.
 /// `say` is told each step of a build.
 pub fn ensure(repo: &Path, out: &Path, say: &mut dyn FnMut(&str)) -> Result<Target, TargetError> {
-    let recipe = repo.join("hack/e2e/target-os");
+    let recipe = recipe(repo);
     let dir = out.join("target").join(inputs(&recipe)?);
-    let sum_file = dir.join("target.raw.zst.sha256");
-    if !sum_file.exists() {
+    if !dir.join(SUM).exists() {
         say("building the target image (once; some minutes)");
         build(repo, &recipe, &dir, say)?;
     }
+    cached(repo, out)
+}
+
+/// The image for this recipe, which must be in the cache.
+pub fn cached(repo: &Path, out: &Path) -> Result<Target, TargetError> {
+    let dir = out.join("target").join(inputs(&recipe(repo))?);
+    let sum_file = dir.join(SUM);
+    if !sum_file.exists() {
+        return Err(TargetError::Missing(dir));
+    }
     let sum = fs::read_to_string(&sum_file).map_err(file_error(&sum_file))?;
     let sha256 = sum.split_whitespace().next().unwrap_or_default().to_owned();
-    Ok(Target { file: dir.join("target.raw.zst"), sha256 })
+    Ok(Target { file: dir.join(IMAGE), sha256 })
+}
+
+fn recipe(repo: &Path) -> PathBuf {
+    repo.join("hack/e2e/target-os")
 }
 
 fn build(repo: &Path, recipe: &Path, dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(), TargetError> {
@@ -99,15 +118,14 @@ fn build(repo: &Path, recipe: &Path, dir: &Path, say: &mut dyn FnMut(&str)) -> R
     let raw = work.path().join("target.raw");
     disk::assemble(&raw, &root, &grub)?;
     say("compressing it");
-    let packed = work.path().join("target.raw.zst");
+    let packed = work.path().join(IMAGE);
     run(command("zstd", ["-q", "-10", "-T0", "-o"]).arg(&packed).arg(&raw))?;
     let sum = digest(&packed)?;
-    let file = dir.join("target.raw.zst");
+    let file = dir.join(IMAGE);
     fs::rename(&packed, &file).map_err(file_error(&file))?;
-    // The sum is written last: its presence says that the image is whole.
-    let sum_file = dir.join("target.raw.zst.sha256");
+    let sum_file = dir.join(SUM);
     let partial = work.path().join("sha256");
-    fs::write(&partial, format!("{sum}  target.raw.zst\n")).map_err(file_error(&partial))?;
+    fs::write(&partial, format!("{sum}  {IMAGE}\n")).map_err(file_error(&partial))?;
     fs::rename(&partial, &sum_file).map_err(file_error(&sum_file))
 }
 
