@@ -1,5 +1,5 @@
 //! Transfers from a server that misbehaves on purpose: each connection plays one scene of a script.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which the lint does not know as such
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Shared test code; the lint knows only test functions.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -8,7 +8,7 @@ use sys::reap::Exit;
 use crate::bundle::{self, Bundle, PrepareError};
 use crate::console::Console;
 use crate::container::{self, ContainerError};
-use crate::output::Output;
+use crate::output::{Output, Show};
 use crate::reaper::Reaper;
 
 /// A step did not come to a good end. Its last lines are on the console: what it says is seen as it says it.
@@ -64,9 +64,9 @@ pub fn run_step(reaper: &Reaper, console: &Console, step: &Bundle, log: &str) ->
     let log = Path::new("/var/log").join(format!("{log}.log"));
     let name = || step.name.clone();
     step.prepare().map_err(|source| StepError::Prepare { name: name(), source })?;
-    let on_console = step.console.then(|| console.clone());
+    let show = Show::of(step.console, console);
     let output =
-        Output::start(&step.name, &log, on_console).map_err(|source| StepError::Log { path: log.clone(), source })?;
+        Output::start(&step.name, &log, show).map_err(|source| StepError::Log { path: log.clone(), source })?;
     let result = to_the_end(reaper, step, &output, &log);
     // Best effort: nothing stands on a container that is done with.
     let _ = container::delete(reaper, step, &output);

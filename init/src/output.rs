@@ -22,6 +22,25 @@ const MAX_LINE: u64 = 16 << 10;
 /// A process left behind may hold the pipe open for ever.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Which lines go to the console.
+#[derive(Clone)]
+pub enum Show {
+    /// Every line.
+    All(Console),
+    /// Those of our own programs, which begin with `ironhook:`; the rest stays in the log.
+    Own(Console),
+    /// None.
+    #[cfg(test)]
+    Nothing,
+}
+
+impl Show {
+    /// As the annotation of the component says.
+    pub fn of(all: bool, console: &Console) -> Self {
+        if all { Self::All(console.clone()) } else { Self::Own(console.clone()) }
+    }
+}
+
 /// Takes the output of one container, through all its restarts.
 pub struct Output {
     writer: PipeWriter,
@@ -31,10 +50,10 @@ pub struct Output {
 
 impl Output {
     /// Begins to read. `name` is put before lines on the console.
-    pub fn start(name: &str, log: &Path, console: Option<Console>) -> io::Result<Self> {
+    pub fn start(name: &str, log: &Path, show: Show) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let mut pump =
-            Pump { prefix: format!("{name}: "), log: Some(Log::open(log, LIMIT)?), console, tail: Arc::default() };
+            Pump { prefix: format!("{name}: "), log: Some(Log::open(log, LIMIT)?), show, tail: Arc::default() };
         let tail = pump.tail.clone();
         let (drained_now, drained) = mpsc::channel();
         thread::Builder::new().name(format!("output of {name}")).spawn(move || {
@@ -67,7 +86,7 @@ impl Output {
 struct Pump {
     prefix: String,
     log: Option<Log>,
-    console: Option<Console>,
+    show: Show,
     tail: Arc<Mutex<VecDeque<String>>>,
 }
 
@@ -92,8 +111,10 @@ impl Pump {
             self.log = None;
         }
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        if let Some(console) = &self.console {
-            console.line(&on_console(&self.prefix, &text));
+        match &self.show {
+            Show::All(console) => console.line(&on_console(&self.prefix, &text)),
+            Show::Own(console) if is_ours(&text) => console.line(&on_console(&self.prefix, &text)),
+            _ => {}
         }
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         if tail.len() == TAIL {
@@ -103,10 +124,14 @@ impl Pump {
     }
 }
 
+fn is_ours(line: &str) -> bool {
+    line.starts_with("ironhook:")
+}
+
 /// Our own programs say what they have to say themselves; others are told apart by name. What could move the cursor
 /// is shown, not sent.
 fn on_console(prefix: &str, text: &str) -> String {
-    let prefix = if text.starts_with("ironhook:") { "" } else { prefix };
+    let prefix = if is_ours(text) { "" } else { prefix };
     let shown = text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c });
     prefix.chars().chain(shown).collect()
 }
@@ -126,7 +151,7 @@ mod tests {
     fn all_lines_are_logged_and_the_last_remembered() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.log");
-        let output = Output::start("x", &path, None).unwrap();
+        let output = Output::start("x", &path, Show::Nothing).unwrap();
         let mut writer = output.writer.try_clone().unwrap();
         for i in 0..30 {
             writeln!(writer, "line {i}").unwrap();

@@ -119,19 +119,6 @@ fn send(pid: Pid, signal: Signal) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
-
-    // One test only: wait_any sees every child of the process, another test's too.
-    #[test]
-    fn an_end_is_told_then_reaped() {
-        let mut child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
-        let pid = i32::try_from(child.id()).unwrap();
-        let ended = std::iter::repeat_with(|| wait_any().unwrap().unwrap()).find(|ended| ended.pid == pid).unwrap();
-        assert_eq!(ended.exit, Exit::Code(7));
-        assert_eq!(wait_any().unwrap().map(|ended| ended.pid), Some(pid));
-        reap(pid).unwrap();
-        assert!(child.wait().is_err());
-    }
 
     #[test]
     fn ends_are_said_as_people_say_them() {

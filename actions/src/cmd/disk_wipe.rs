@@ -264,3 +264,47 @@ fn expect_zeros(disk: &Claimed, offset: u64, len: u64) -> Result<(), Failed> {
         Some(at) => Err(Error::Remains { path: disk.found().path.clone(), offset: offset + at as u64 }.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn without_a_name_only_real_free_disks_count_and_each_other_has_its_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, removable, ro, size) in [("sdb", 1, 0, 64), ("sdc", 0, 1, 64), ("sdd", 0, 0, 0), ("loop0", 0, 0, 64)]
+        {
+            let disk = dir.path().join("class/block").join(name);
+            fs::create_dir_all(&disk).unwrap();
+            // A number that no device of the machine has.
+            for (file, value) in [("dev", "4000:1"), ("removable", &removable.to_string()), ("ro", &ro.to_string())] {
+                fs::write(disk.join(file), value).unwrap();
+            }
+            fs::write(disk.join("size"), size.to_string()).unwrap();
+        }
+        let failed = eligible(&Sysfs::at(dir.path()), false, &Report::silent()).unwrap_err().failure();
+        assert_eq!(failed.code, "disk_not_found");
+        for reason in
+            ["/dev/sdb: it is removable", "/dev/sdc: the kernel calls it read-only", "/dev/sdd: it has no medium"]
+        {
+            assert!(failed.message.contains(reason), "{failed:?}");
+        }
+        assert!(!failed.message.contains("loop0"), "{failed:?}");
+    }
+
+    #[test]
+    fn lists_and_methods_are_read() {
+        let read = |disk: &str, method: &str| {
+            let (disk, method) = (disk.to_owned(), method.to_owned());
+            super::read(&move |name: &str| match name {
+                "DISK" => Some(disk.clone()),
+                "WIPE_METHOD" => Some(method.clone()),
+                _ => None,
+            })
+        };
+        let wish = read("/dev/sda, /dev/sdb", "").unwrap();
+        assert_eq!((wish.disks.len(), wish.method), (2, Method::Metadata));
+        assert_eq!(read("/dev/sda,", "shred").unwrap_err().0.len(), 2);
+    }
+}

@@ -42,7 +42,7 @@ fn says_hello(accel: &str, limit: Duration) -> io::Result<bool> {
     let output = child.stdout.take();
     let reader = std::thread::spawn(move || {
         let mut heard = Vec::new();
-        let mut bytes = output.take().into_iter().flat_map(|out| BufReader::new(out).bytes()).map_while(Result::ok);
+        let mut bytes = output.into_iter().flat_map(|out| BufReader::new(out).bytes()).map_while(Result::ok);
         let hello = bytes.any(|byte| {
             heard.push(byte);
             heard.ends_with(SAID.as_bytes())

@@ -1,4 +1,4 @@
-//! The same program as the kernel's helper: `/sbin/modprobe -q -- name`. It loads names and aliases with their
+//! The same program as the kernel calls it for request_module: `modprobe -q -- name`. It loads names and aliases with their
 //! needs; it removes and lists nothing.
 
 use std::io::Write;

@@ -20,7 +20,7 @@ use crate::bundle::Bundle;
 use crate::chain;
 use crate::console::Console;
 use crate::container::{self, Running};
-use crate::output::Output;
+use crate::output::{Output, Show};
 use crate::reaper::Reaper;
 
 /// Between SIGTERM and SIGKILL.
@@ -54,7 +54,7 @@ struct Supervisor {
 /// Starts to supervise. The service itself comes up on its own time.
 pub fn start(reaper: &Reaper, console: &Console, bundle: Bundle) -> io::Result<Service> {
     let log = Path::new("/var/log").join(format!("{}.log", bundle.name));
-    let output = Output::start(&bundle.name, &log, bundle.console.then(|| console.clone()))?;
+    let output = Output::start(&bundle.name, &log, Show::of(bundle.console, console))?;
     let (tell, told) = mpsc::channel();
     let stop = tell.clone();
     let policy = Policy::new(bundle.restart);

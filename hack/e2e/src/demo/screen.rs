@@ -17,12 +17,14 @@ pub(super) struct Screen {
     terminal: bool,
     /// The action on the moving line, when it began, and when it was last shown.
     moving: Option<(String, Duration, Duration)>,
+    /// Whether that line is on the screen.
+    shown: bool,
 }
 
 impl Screen {
     /// Finds out whether there is a terminal.
     pub fn new() -> Self {
-        Self { terminal: stdout().is_terminal(), moving: None }
+        Self { terminal: stdout().is_terminal(), moving: None, shown: false }
     }
 
     /// Something before the power is on.
@@ -62,10 +64,11 @@ impl Screen {
         let _ = if self.terminal { write!(out, "\r\x1b[2K{text}") } else { writeln!(out, "{text}") };
         let _ = out.flush();
         self.moving = Some((action.to_owned(), began, now));
+        self.shown = true;
     }
 
     fn clear(&mut self) {
-        if self.moving.take().is_some() && self.terminal {
+        if std::mem::take(&mut self.shown) && self.terminal {
             let _ = write!(stdout(), "\r\x1b[2K");
         }
     }
