@@ -77,7 +77,7 @@ impl Service {
         let answer = match reply::answer(&request, |mac| machines.by_mac(mac), &self.netboot.settings) {
             Ok(answer) => answer,
             Err(ignored) => {
-                tracing::debug!(mac = ?request.mac(), why = %ignored, "ignored a DHCP message");
+                tracing::debug!(mac = request.mac().map(tracing::field::display), why = %ignored, "ignored a DHCP message");
                 return None;
             }
         };

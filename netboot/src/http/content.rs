@@ -51,9 +51,9 @@ impl Drop for Report {
         let (bytes, total) = (self.sent, self.length);
         let Origin { sink, mac, machine, path } = &mut self.origin;
         if bytes < total {
-            tracing::warn!(?mac, machine, path, bytes, total, ms, "HTTP: broke off");
+            tracing::warn!(mac = mac.map(tracing::field::display), machine, path, bytes, total, ms, "HTTP: broke off");
         } else {
-            tracing::info!(?mac, machine, path, bytes, ms, "HTTP: sent");
+            tracing::info!(mac = mac.map(tracing::field::display), machine, path, bytes, ms, "HTTP: sent");
         }
         let what = What::File { service: "http".into(), path: std::mem::take(path), bytes, total, ms };
         sink.emit(*mac, machine.take(), what);

@@ -136,7 +136,7 @@ async fn connect(local: IpAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
 fn refused(netboot: &Netboot, peer: SocketAddr, path: &str, why: &str) {
     let machine = machine_at(netboot, peer);
     let mac = machine.as_ref().map(|machine| machine.mac);
-    tracing::warn!(%peer, ?mac, file = path, why, "TFTP: refused");
+    tracing::warn!(%peer, mac = mac.map(tracing::field::display), file = path, why, "TFTP: refused");
     let what = What::Refused { asked: path.to_owned(), why: why.to_owned() };
     netboot.sink.emit(mac, machine.map(|machine| machine.name), what);
 }
