@@ -60,15 +60,15 @@ check: ## formatting, lints, licences, scripts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo deny check bans licenses sources
-	shellcheck -e SC1091,SC2016 hack/deps hack/mirror hack/in-lab .ci/run
+	shellcheck -e SC1091,SC2016 hack/deps hack/mirror hack/in-lab hack/run-tests hack/with-dockerd .ci/run
 
 .PHONY: test
 test: deps ## the tests of every change: checks, unit, integration, and machines in QEMU
 	hack/run-tests
 
 .PHONY: test-full
-test-full: test ## everything that `make test` leaves out
-	@echo "make test-full: nothing is left out of make test yet"
+test-full: test ## and what needs more of the host: the agent against a container engine here (docker.io, busybox-static)
+	hack/with-dockerd cargo test --locked -p agent --test docker
 
 .PHONY: clean
 clean: ## what was built; the caches of packages and target systems stay

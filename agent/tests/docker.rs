@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command};
 
@@ -25,7 +26,8 @@ struct Lab {
 impl Lab {
     fn start() -> Option<Self> {
         let Ok(socket) = std::env::var("IRONHOOK_TEST_DOCKER") else {
-            eprintln!("SKIPPED: IRONHOOK_TEST_DOCKER does not name the socket of a container engine");
+            // Around the capture of the test harness: a skip is always seen.
+            let _ = writeln!(std::io::stderr(), "SKIP docker: IRONHOOK_TEST_DOCKER names no engine's socket");
             return None;
         };
         let server = Server::new();

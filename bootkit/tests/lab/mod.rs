@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test program uses another part")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -29,16 +29,21 @@ pub fn lab(test: &str, cmdline: &str) -> Option<Lab> {
     match Lab::new(cmdline) {
         Ok(lab) => Some(lab),
         Err(why) => {
-            eprintln!("SKIP {test}: {why}");
+            skip(test, &why);
             None
         }
     }
 }
 
+/// Around the capture of the test harness: a skip is always seen.
+fn skip(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIP {test}: {why}");
+}
+
 /// As [`lab`], for tests that need a DHCP server.
 pub fn lab_with_dnsmasq(test: &str, cmdline: &str) -> Option<Lab> {
     if Command::new("dnsmasq").arg("--version").output().is_err() {
-        eprintln!("SKIP {test}: dnsmasq is not installed (Debian: dnsmasq-base)");
+        skip(test, "dnsmasq is not installed (Debian: dnsmasq-base)");
         return None;
     }
     lab(test, cmdline)

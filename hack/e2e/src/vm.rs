@@ -66,7 +66,7 @@ pub enum VmError {
 #[derive(Debug)]
 pub struct Vm {
     // In the order of their ends: the console's reader ends with the process, the tap may go after it.
-    _process: Process,
+    process: Process,
     console: Console,
     _tap: Option<Tap>,
 }
@@ -84,12 +84,17 @@ impl Vm {
         let log = dir.join(format!("{}.serial.log", build.name));
         let (process, output) = Process::piped("qemu", &mut qemu, &dir.join(format!("{}.qemu.log", build.name)))?;
         let console = Console::new(output, &log).map_err(file_error(&log))?;
-        Ok(Self { _process: process, console, _tap: build.tap })
+        Ok(Self { process, console, _tap: build.tap })
     }
 
     /// Its serial console.
     pub fn console(&self) -> &Console {
         &self.console
+    }
+
+    /// Fails, with what QEMU said, when it has ended by itself.
+    pub fn check(&mut self) -> Result<(), VmError> {
+        Ok(self.process.check()?)
     }
 
     /// Waits for a text on the console, from its first line on.

@@ -73,14 +73,17 @@ pub fn run(places: Places) -> Result<(), DemoError> {
 
     let (to, events) = channel();
     follow_server(&lab, to.clone())?;
-    let vm = lab.boot(MACHINE, MAC, Firmware::SeaBios, &[disk])?;
+    let mut vm = lab.boot(MACHINE, MAC, Firmware::SeaBios, &[disk])?;
     let start = Instant::now();
     follow_console(&vm, to)?;
     let names = steps.iter().map(|step| step.name).collect();
     let mut story = Story::new(MAC, names, announcement(&hardware.hostname, &marker));
     let outcome = tell(&mut lab, &mut story, &events, start, &mut screen);
     screen.end();
-    let failed = |reason| {
+    // That QEMU itself gave up explains all else.
+    let gave_up = vm.check().err().map(|error| error.to_string());
+    let failed = |reason: String| {
+        let reason = gave_up.unwrap_or(reason);
         let (serial, server) = (vm.console().log().to_owned(), lab.server_log());
         DemoError::Failed { reason, serial, server }
     };
