@@ -10,10 +10,10 @@ TARGET   := $(ARCH)-unknown-linux-gnu
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
 PROFILE  ?= dev
 LEVEL    ?= 3
+TOOLS    := target/$(TARGET)/debug
 BIN      := target/$(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
-IMAGE    := $(BIN)/ironhook-image
-LAB      := $(BIN)/ironhook-lab
-COMPONENTS := $(wildcard linuxkit/components/*)
+IMAGE    := $(TOOLS)/ironhook-image
+LAB      := $(TOOLS)/ironhook-lab
 
 .PHONY: help
 help: ## this list
@@ -24,12 +24,13 @@ deps: ## install what building and testing need on Debian (asks for root only if
 	hack/deps
 
 .PHONY: programs
-programs: ## all our programs, static
-	cargo build --locked --profile $(PROFILE) --workspace --bins
+programs: ## all our programs, static; those of the image in PROFILE
+	cargo build --locked --workspace --bins
+	cargo build --locked --profile $(PROFILE) -p init -p bootkit -p agent -p actions
 
 .PHONY: components
 components: programs ## component images, as an OCI layout in out/cache/oci
-	$(IMAGE) component --programs $(BIN) $(COMPONENTS)
+	$(IMAGE) component --programs $(BIN) linuxkit/components/*
 
 .PHONY: image
 image: components ## out/vmlinuz-x86_64, out/initramfs-x86_64 and out/loaders
@@ -38,6 +39,7 @@ image: components ## out/vmlinuz-x86_64, out/initramfs-x86_64 and out/loaders
 
 .PHONY: dist
 dist: ## out/ironhook-<version>-<arch>.tar.gz, to be unpacked in webroot/misc/osie/current
+	@git diff --quiet HEAD -- image/debs.lock || { echo "make dist: image/debs.lock has changes that are not committed; what ships has to be on record" >&2; exit 1; }
 	$(MAKE) image PROFILE=dist LEVEL=19
 	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C out -cf - vmlinuz-$(ARCH) initramfs-$(ARCH) | gzip -1 -n > out/ironhook-$(VERSION)-$(ARCH).tar.gz
 	ls -l out/ironhook-$(VERSION)-$(ARCH).tar.gz

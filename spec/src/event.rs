@@ -63,12 +63,24 @@ pub enum LineError {
 }
 
 impl Event {
-    /// The line to append, never longer than [`MAX_LINE`]: of an error too long, log and causes are left out first.
+    /// The line to append, never longer than [`MAX_LINE`]: first an error's log and causes are left out, then texts are cut.
     pub fn to_line(&self) -> String {
-        let line = render(self);
-        match self {
-            Self::Error(failure) if line.len() > MAX_LINE => render(&Self::Error(shortened(failure))),
-            _ => line,
+        let mut line = render(self);
+        if let (true, Self::Error(failure)) = (line.len() > MAX_LINE, self) {
+            line = render(&Self::Error(Failure { causes: Vec::new(), log_tail: String::new(), ..failure.clone() }));
+        }
+        if line.len() > MAX_LINE { render(&self.cut()) } else { line }
+    }
+
+    fn cut(&self) -> Self {
+        match self.clone() {
+            Self::Error(Failure { code, message, exit_status, .. }) => {
+                Self::Error(Failure { code: cut(&code), message: cut(&message), exit_status, ..Failure::default() })
+            }
+            Self::Progress(progress) => {
+                Self::Progress(Progress { unit: cut(&progress.unit), message: cut(&progress.message), ..progress })
+            }
+            handover @ Self::Handover { .. } => handover,
         }
     }
 
@@ -86,10 +98,9 @@ fn render(event: &Event) -> String {
     line
 }
 
-fn shortened(failure: &Failure) -> Failure {
-    // Escaping can make one byte six, hence a sixth of the limit for the only part that is kept.
-    let message = failure.message.chars().take(MAX_LINE / 6 / 4).collect();
-    Failure { message, causes: Vec::new(), log_tail: String::new(), ..failure.clone() }
+/// Two such texts fit a line: no character takes more than six bytes in JSON.
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_LINE / 16).collect()
 }
 
 #[cfg(test)]
@@ -120,6 +131,14 @@ mod tests {
         let line = Event::Error(failure).to_line();
         assert!(line.len() <= MAX_LINE, "{}", line.len());
         assert!(matches!(Event::parse(&line).unwrap(), Event::Error(f) if f.code == "mount"));
+    }
+
+    #[test]
+    fn progress_too_long_is_cut() {
+        let progress = Progress { unit: "\u{1}".repeat(5000), message: "é".repeat(5000), ..Progress::default() };
+        let line = Event::Progress(progress).to_line();
+        assert!(line.len() <= MAX_LINE, "{}", line.len());
+        assert!(Event::parse(&line).is_ok());
     }
 
     #[test]
