@@ -4,6 +4,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+# A plain user's PATH on Debian lacks what administrators use: depmod, sgdisk, mke2fs.
+export PATH := $(PATH):/usr/sbin:/sbin
 
 ARCH     := x86_64
 TARGET   := $(ARCH)-unknown-linux-gnu
@@ -37,10 +39,19 @@ image: components ## out/vmlinuz-x86_64, out/initramfs-x86_64 and out/loaders
 	$(IMAGE) build linuxkit/ironhook.yaml --out out --level $(LEVEL)
 	$(IMAGE) export --out out/loaders linuxkit/components/ipxe
 
+.PHONY: push
+push: components ## the actions' images to REGISTRY (host:port, without TLS unless TLS=true)
+	@: $${REGISTRY:?make push needs REGISTRY=host:port}
+	for name in disk-wipe image-write disk-partition file-write boot; do \
+	    skopeo copy --quiet --dest-tls-verify=$(if $(filter true,$(TLS)),true,false) oci:out/cache/oci:docker.io/ironhook/$$name:latest docker://$$REGISTRY/ironhook/$$name:latest; done
+
+LOCK_ON_RECORD = git diff --quiet HEAD -- image/debs.lock || { echo "make dist: image/debs.lock has changes that are not committed; what ships has to be on record" >&2; exit 1; }
+
 .PHONY: dist
 dist: ## out/ironhook-<version>-<arch>.tar.gz, to be unpacked in webroot/misc/osie/current
-	@git diff --quiet HEAD -- image/debs.lock || { echo "make dist: image/debs.lock has changes that are not committed; what ships has to be on record" >&2; exit 1; }
+	@$(LOCK_ON_RECORD)
 	$(MAKE) image PROFILE=dist LEVEL=19
+	@$(LOCK_ON_RECORD) # the build relocks what is gone from the mirror
 	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C out -cf - vmlinuz-$(ARCH) initramfs-$(ARCH) | gzip -1 -n > out/ironhook-$(VERSION)-$(ARCH).tar.gz
 	ls -l out/ironhook-$(VERSION)-$(ARCH).tar.gz
 

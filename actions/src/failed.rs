@@ -24,6 +24,11 @@ impl<E: Coded> From<E> for Failed {
 }
 
 impl Failed {
+    /// Its code and the error, to be the cause of another one.
+    pub fn into_parts(self) -> (Code, Box<dyn StdError + Send + Sync>) {
+        (self.code, self.error)
+    }
+
     /// As it is reported.
     pub fn failure(&self) -> Failure {
         Failure::new(self.code, self.error.to_string()).with_causes_of(&*self.error)

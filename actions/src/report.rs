@@ -1,7 +1,7 @@
 //! What an action says while it runs: lines for a person on stdout, events for the agent in the file that
 //! `IRONHOOK_EVENTS` names. Without that variable no event is written. Owns the rate of progress.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -25,6 +25,8 @@ pub struct Report {
     line_interval: Cell<Duration>,
     last_event: Cell<Option<Instant>>,
     last_line: Cell<Option<Instant>>,
+    /// What that line said, until the end of its step.
+    said: RefCell<Option<(String, u64, u64)>>,
 }
 
 impl Report {
@@ -47,6 +49,7 @@ impl Report {
             line_interval: Cell::new(Duration::from_secs(3)),
             last_event: Cell::new(None),
             last_line: Cell::new(None),
+            said: RefCell::new(None),
         }
     }
 
@@ -101,12 +104,20 @@ impl Report {
                 self.warn(&format!("cannot write an event: {e}"));
             }
         }
-        if last || due(&self.last_line, self.line_interval.get()) {
+        let is_due = last || due(&self.last_line, self.line_interval.get());
+        if is_due && self.is_news(message, done, total, last) {
             match total {
                 0 => self.info(&format!("{message}: {}", size(done))),
                 _ => self.info(&format!("{message}: {} of {} ({} %)", size(done), size(total), percent(done, total))),
             }
         }
+    }
+
+    /// Whether the last line of this step said something else.
+    fn is_news(&self, message: &str, done: u64, total: u64, last: bool) -> bool {
+        let now = Some((message.to_owned(), done, total));
+        let before = self.said.replace(now.clone().filter(|_| !last));
+        before != now
     }
 
     /// The reason of a failure, once on stdout and once as the last event.
@@ -155,6 +166,18 @@ mod tests {
         for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (10 << 30, "10.0 GiB")] {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[test]
+    fn the_end_of_a_step_is_said_once() {
+        let report = Report::silent();
+        for _ in 0..2 {
+            assert!(report.is_news("writing", 5, 9, false));
+            assert!(report.is_news("writing", 9, 9, false));
+            assert!(!report.is_news("writing", 9, 9, true));
+        }
+        assert!(report.is_news("verifying", 9, 9, true));
+        assert!(report.is_news("verifying", 9, 9, true), "another step");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 
 fn formatted(sector: u32) -> Loop {
     let disk = Loop::new(64 * MIB, sector);
+    wipe(disk.path(), "metadata").ok();
     let list = r#"[{"label":"a","size":"20MiB","type":"linux"},{"label":"b","size":"rest","type":"linux"}]"#;
     partition(&disk, list).ok();
     for number in [1, 2] {
@@ -98,6 +99,54 @@ fn partitions_are_added_once_and_clean() {
         assert_eq!(other.failure().code, "partition_table");
         assert!(disk.bytes() == before, "a refused run changed the disk");
     }
+}
+
+#[test]
+fn a_disk_that_holds_something_gets_no_table() {
+    if !root("a_disk_that_holds_something_gets_no_table") {
+        return;
+    }
+    let disk = Loop::new(64 * MIB, 512);
+    let list = r#"[{"label":"data","size":"rest","type":"linux"}]"#;
+    let refused = |what: &str| {
+        let before = disk.bytes();
+        let done = partition(&disk, list);
+        assert_eq!(done.failure().code, "partition_table");
+        let text = format!("{} holds {what}, wipe it first (disk-wipe)", disk.path());
+        assert_eq!(done.failure().message, text);
+        assert!(disk.bytes() == before, "a refused run changed the disk");
+    };
+    refused("something unknown at its start");
+    // Its old table's backup is still at the end of the disk.
+    let image = image(64 * MIB, 512);
+    disk.file.write_all_at(&image, 0).unwrap();
+    disk.file.write_all_at(&[0; MIB], 0).unwrap();
+    tool("mkfs.ext4", &["-q", "-F", disk.path()]);
+    refused("a file system (ext4)");
+    wipe(disk.path(), "metadata").ok();
+    let mut mbr = [0; 512];
+    mbr[446..462].copy_from_slice(&[0, 0, 2, 0, 0x83, 0xff, 0xff, 0xff, 0, 8, 0, 0, 0, 8, 0, 0]);
+    mbr[510..].copy_from_slice(&[0x55, 0xaa]);
+    disk.file.write_all_at(&mbr, 0).unwrap();
+    refused("a DOS partition table");
+    mbr[446..462].fill(0);
+    disk.file.write_all_at(&mbr, 0).unwrap();
+    partition(&disk, list).ok();
+    disk.assert_table_is_clean();
+}
+
+#[test]
+fn a_partition_gets_no_table() {
+    if !root("a_partition_gets_no_table") {
+        return;
+    }
+    let disk = formatted(512);
+    let before = disk.bytes();
+    let list = r#"[{"label":"data","size":"rest","type":"linux"}]"#;
+    let done = run("disk-partition", &[("DEST_DISK", &disk.partition(1)), ("PARTITIONS", list)]);
+    assert_eq!(done.failure().code, "bad_input");
+    assert!(done.failure().message.contains("name the whole disk"), "{done:?}");
+    assert!(disk.bytes() == before, "a refused run changed the disk");
 }
 
 #[test]

@@ -29,8 +29,11 @@ fn every_packing_arrives_at_both_sector_sizes() {
             let disk = Loop::new(40 * MIB, sector);
             let sum = sha256(&file);
             let total = file.len() as u64;
-            let done = write(&serve(file, Faults::default()), &disk, &sum, &[("VERIFY", "full")]);
-            done.ok();
+            let more = [("VERIFY", "full"), ("PROGRESS_INTERVAL_SECONDS", "0")];
+            let done = write(&serve(file, Faults::default()), &disk, &sum, &more);
+            let lines = done.ok().log.lines();
+            let ends = lines.filter(|l| l.starts_with("writing: ") && l.ends_with("(100 %)")).count();
+            assert_eq!(ends, 1, "{}", done.log);
             let bytes = disk.bytes();
             // Between the primary table and the backup that the image had at its own end.
             assert!(bytes[MIB..image.len()] == image[MIB..], "the body differs");
@@ -44,6 +47,27 @@ fn every_packing_arrives_at_both_sector_sizes() {
             assert!(done.events.iter().any(whole), "{:?}", done.events);
         }
     }
+}
+
+#[test]
+fn when_only_the_kernel_fails_the_disk_is_complete_and_the_error_says_so() {
+    if !root("when_only_the_kernel_fails_the_disk_is_complete_and_the_error_says_so") {
+        return;
+    }
+    let image = image(16 * MIB, 512);
+    let disk = Loop::new(16 * MIB, 512);
+    // A /dev where the node of a partition cannot be made.
+    let script = "mount -t tmpfs none /dev && mkdir /dev/${DEST_DISK#/dev/}p15 && exec $PROGRAM image-write";
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .envs([("PROGRAM", env!("CARGO_BIN_EXE_ironhook-actions")), ("DEST_DISK", disk.path())])
+        .envs([("IMG_URL", serve(image.clone(), Faults::default())), ("IMG_CHECKSUM", sha256(&image))])
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains("failed: partition_table: ") && log.contains("is written and verified"), "{log}");
+    assert!(disk.bytes() == image, "the disk differs from the image");
 }
 
 #[test]
@@ -161,6 +185,9 @@ fn what_can_be_known_before_touches_nothing() {
         (image.clone(), gone, &native, "fetch", "404"),
         (image.clone(), endless, &native, "bad_input", "no length"),
         (gzip(&tar), Faults::default(), &native, "decode", "tar archive"),
+        (Vec::new(), Faults::default(), &native, "decode", "empty"),
+        (gzip(b""), Faults::default(), &native, "decode", "empty"),
+        (zstd(b""), Faults::default(), &native, "decode", "empty"),
         (b"BZh91AY&SY and more of it".to_vec(), Faults::default(), &native, "decode", "bzip2"),
     ];
     for (file, faults, disk, code, hint) in cases {

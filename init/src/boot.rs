@@ -64,7 +64,7 @@ pub enum BootError {
     #[error("onboot")]
     Step(#[from] StepError),
     /// The end was asked for and the kernel refused.
-    #[error("the kernel refuses to {mode:?}")]
+    #[error("the kernel refuses to {mode}")]
     End {
         /// What was asked for.
         mode: spec::handover::Mode,
@@ -156,4 +156,16 @@ fn serve(
         .map_err(|error| BootError::System { what: "wait for the end", source: std::io::Error::other(error) })?;
     let source = shutdown::run(reaper, console, services, &request);
     Err(BootError::End { mode: request.mode, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_end_is_said_in_words_for_people() {
+        let source = std::io::Error::from(std::io::ErrorKind::InvalidInput);
+        let error = BootError::End { mode: spec::handover::Mode::Kexec, source };
+        assert_eq!(error.to_string(), "the kernel refuses to kexec");
+    }
 }

@@ -20,6 +20,7 @@ mod root;
 mod service;
 mod shutdown;
 mod timeline;
+mod watchdog;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

@@ -76,6 +76,9 @@ impl Root {
         let dir = self.directories(&parents, attributes)?;
         let step = |what, source: io::Error| Error::Step { what, path: path.to_owned(), source };
         let temporary = temporary_name(name);
+        // In a container every process is number 1: one that was killed may have left its own behind. What cannot be
+        // removed is an error of the write.
+        let _ = unlinkat(&dir, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
         let written = write(&dir, &temporary, contents, attributes)
             .and_then(|()| Ok(renameat(&dir, temporary.as_str(), &dir, name)?))
             .and_then(|()| Ok(nix::unistd::fsync(&dir)?));
@@ -185,6 +188,15 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o4755);
         assert_eq!(fs::metadata(dir.path().join("etc")).unwrap().permissions().mode() & 0o7777, 0o750);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "a temporary file stayed");
+    }
+
+    #[test]
+    fn what_a_killed_process_of_this_number_left_is_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(temporary_name(OsStr::new("b.conf"))), b"half").unwrap();
+        Root::open(dir.path()).unwrap().replace(Path::new("/b.conf"), b"whole", mine(0o644)).unwrap();
+        assert_eq!(fs::read(dir.path().join("b.conf")).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the stale file stayed");
     }
 
     #[test]

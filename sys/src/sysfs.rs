@@ -7,6 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use nix::libc;
+
 /// A device number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Number {
@@ -64,6 +66,10 @@ pub enum Error {
         /// What it should be.
         expected: &'static str,
     },
+}
+
+fn gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 
 /// A whole disk.
@@ -132,10 +138,19 @@ impl Sysfs {
         let mut disks = Vec::new();
         for name in entries(&self.root.join("class/block"))? {
             if !self.node(&name).join("partition").exists() {
-                disks.push(self.disk(&name)?);
+                disks.extend(self.unless_gone(&name, self.disk(&name))?);
             }
         }
         Ok(disks)
+    }
+
+    /// Disks and partitions come and go while they are listed: of one that has gone by now, nothing is said.
+    fn unless_gone<T>(&self, name: &str, found: Result<T, Error>) -> Result<Option<T>, Error> {
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::Read { source, .. }) if gone(&source) && !self.node(name).join("dev").exists() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// One whole disk.
@@ -144,7 +159,7 @@ impl Sysfs {
         let mut partitions = Vec::new();
         for entry in entries(&dir)? {
             if dir.join(&entry).join("partition").exists() {
-                partitions.push(partition(&dir, entry)?);
+                partitions.extend(self.unless_gone(&entry, partition(&dir, &entry))?);
             }
         }
         partitions.sort_by_key(|p| p.index);
@@ -189,8 +204,8 @@ impl Sysfs {
     }
 }
 
-fn partition(disk: &Path, name: String) -> Result<Partition, Error> {
-    let dir = disk.join(&name);
+fn partition(disk: &Path, name: &str) -> Result<Partition, Error> {
+    let dir = disk.join(name);
     let index_path = dir.join("partition");
     let index = count(&index_path)?;
     Ok(Partition {
@@ -203,7 +218,7 @@ fn partition(disk: &Path, name: String) -> Result<Partition, Error> {
         start: count(&dir.join("start"))? * UNIT,
         size: count(&dir.join("size"))? * UNIT,
         holders: entries(&dir.join("holders")).unwrap_or_default(),
-        name,
+        name: name.to_owned(),
     })
 }
 

@@ -1,17 +1,21 @@
 //! `disk-partition`: adds the partitions that are wanted to the GPT of a disk. What is there stays; the same wish twice
 //! adds nothing the second time.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use spec::Code;
+
 use crate::cmd::{Context, environment};
-use crate::disk::find::{Used, find};
+use crate::disk::blank;
+use crate::disk::find::{Found, Used, find};
 use crate::disk::gpt::Table;
-use crate::disk::held::Whole;
+use crate::disk::held::{END, Whole};
 use crate::disk::layout::{self, Situation, Step, Wanted};
 use crate::disk::nodes::{self, Extent};
 use crate::disk::target::Claimed;
-use crate::failed::Failed;
+use crate::failed::{Coded, Failed};
 use crate::input::{
     self, ALLOW_REMOVABLE, DEST_DISK, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS,
 };
@@ -50,6 +54,27 @@ struct Wish {
     dry_run: bool,
 }
 
+/// Why this disk gets no table.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{} is a partition of {disk}, name the whole disk", path.display())]
+    Partition { path: PathBuf, disk: String },
+    #[error("{} holds {what}, wipe it first (disk-wipe)", path.display())]
+    Occupied { path: PathBuf, what: String },
+    #[error("cannot read the ends of {}", path.display())]
+    Ends { path: PathBuf, source: io::Error },
+}
+
+impl Coded for Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::Partition { .. } => Code::BadInput,
+            Self::Occupied { .. } => Code::PartitionTable,
+            Self::Ends { .. } => Code::DiskIo,
+        }
+    }
+}
+
 fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let mut r = Reader::new(INPUTS, lookup);
     let wish = Wish {
@@ -67,6 +92,7 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
     let wish = read(&environment)?;
     let report = context.report;
     let found = find(&wish.disk, &context.sysfs, wish.wait)?;
+    check_whole(&found)?;
     found.check(wish.allow_removable, &Used::now()?)?;
     let claimed = Claimed::claim(found)?;
     let (mut table, is_blank) = table_of(&claimed)?;
@@ -91,7 +117,7 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
         table.write(&mut Whole::new(claimed.device(), claimed.geometry.size))?;
     }
     // Reading an unchanged table again would only give its partitions other device numbers.
-    let is_shown = |extent: &Extent| claimed.found().disk.partitions.iter().any(|p| p.index == extent.number);
+    let is_shown = |extent: &Extent| claimed.found().disk.partitions.iter().any(|p| extent.is(p));
     let paths = if is_changed || !extents.iter().all(is_shown) {
         claimed.publish(&extents, &context.sysfs)?
     } else {
@@ -106,11 +132,34 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
     Ok(())
 }
 
+fn check_whole(found: &Found) -> Result<(), Error> {
+    match &found.partition {
+        Some(_) => Err(Error::Partition { path: found.path.clone(), disk: found.disk.name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The table that is there, or an empty one for a disk that holds nothing.
 fn table_of(claimed: &Claimed) -> Result<(Table, bool), Failed> {
     let mut disk = Whole::new(claimed.device(), claimed.geometry.size);
-    match Table::read(&mut disk, claimed.geometry.sector)? {
-        Some(table) => Ok((table, false)),
-        None => Ok((Table::empty(&mut disk, claimed.geometry.sector)?, true)),
+    let table = Table::read(&mut disk, claimed.geometry.sector)?;
+    let end = |offset| {
+        let mut bytes = vec![0; END as usize];
+        let failed = |source| Error::Ends { path: claimed.found().path.clone(), source };
+        claimed.device().read_at(&mut bytes, offset).map(|()| bytes).map_err(failed)
+    };
+    let head = end(0)?;
+    let what = match &table {
+        // Without its protective record a GPT does not count; the kernel goes by the DOS table, too.
+        Some(table) if table.is_primary() => blank::of_mbr(&head),
+        // A backup may be older than what replaced its primary.
+        Some(_) => blank::other_than_gpt(&head),
+        None => blank::of_ends(&head, &end(claimed.geometry.size - END)?),
+    };
+    match (what, table) {
+        (Some(what), _) => Err(Error::Occupied { path: claimed.found().path.clone(), what }.into()),
+        (None, Some(table)) => Ok((table, false)),
+        (None, None) => Ok((Table::empty(&mut disk, claimed.geometry.sector)?, true)),
     }
 }
 

@@ -154,7 +154,12 @@ impl Table {
 
     /// Whether the table ends where the disk does.
     pub fn is_in_place(&self) -> bool {
-        self.header.current_lba == 1 && self.header.backup_lba == self.last_lba
+        self.is_primary() && self.header.backup_lba == self.last_lba
+    }
+
+    /// Whether it was read from its primary copy, or is new.
+    pub fn is_primary(&self) -> bool {
+        self.header.current_lba == 1
     }
 
     /// Used entries by number.
@@ -190,7 +195,8 @@ impl Table {
         Ok(())
     }
 
-    /// Writes the backup to the end of the disk, then the primary, then the protective MBR's size.
+    /// Writes the backup to the end of the disk, the primary, then the protective MBR's size. The copy that it was read
+    /// from is written after the other one is on the medium: a power loss leaves one of them whole.
     pub fn write(mut self, disk: &mut impl Disk) -> Result<(), Error> {
         let usable = self.last_usable();
         for (number, partition) in self.partitions()? {
@@ -198,7 +204,7 @@ impl Table {
                 return Err(Error::NoRoom { number, last: partition.last_lba, usable });
             }
         }
-        let was_primary = self.header.current_lba == 1;
+        let was_primary = self.is_primary();
         self.header.current_lba = 1;
         self.header.backup_lba = self.last_lba;
         self.header.last_usable = usable;
@@ -208,12 +214,27 @@ impl Table {
         backup.current_lba = self.last_lba;
         backup.backup_lba = 1;
         backup.part_start = usable + 1;
-        let encode = |e: gpt::header::HeaderError| Error::Encode(e.into());
-        self.write_entries(disk, backup.part_start)?;
-        backup.write_backup(disk, self.sector).map_err(encode)?;
-        self.write_entries(disk, self.header.part_start)?;
-        self.header.write_primary(disk, self.sector).map_err(encode)?;
+        if was_primary {
+            self.write_copy(disk, &mut backup)?;
+        }
+        let mut primary = self.header.clone();
+        self.write_copy(disk, &mut primary)?;
+        if !was_primary {
+            self.write_copy(disk, &mut backup)?;
+        }
         write_protective_mbr(disk, self.last_lba)?;
+        disk.flush().map_err(writing)
+    }
+
+    /// Entries, then the header that makes them count, each on the medium before anything else is written.
+    fn write_copy(&self, disk: &mut impl Disk, header: &mut Header) -> Result<(), Error> {
+        self.write_entries(disk, header.part_start)?;
+        disk.flush().map_err(writing)?;
+        let written = match header.current_lba {
+            1 => header.write_primary(disk, self.sector),
+            _ => header.write_backup(disk, self.sector),
+        };
+        written.map_err(|e| Error::Encode(e.into()))?;
         disk.flush().map_err(writing)
     }
 

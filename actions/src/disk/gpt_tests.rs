@@ -128,6 +128,78 @@ fn a_partition_beyond_the_end_is_refused() {
     assert!(matches!(table.write(&mut cursor), Err(Error::NoRoom { number: 1, .. })));
 }
 
+/// Keeps every write since it was made, by flushes.
+#[derive(Debug)]
+struct Recorder {
+    disk: Cursor<Vec<u8>>,
+    epochs: Vec<Vec<(usize, Vec<u8>)>>,
+}
+
+impl Read for Recorder {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.disk.read(buf)
+    }
+}
+
+impl Seek for Recorder {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.disk.seek(to)
+    }
+}
+
+impl Write for Recorder {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let at = self.disk.position() as usize;
+        self.epochs.last_mut().unwrap().push((at, buf.to_vec()));
+        self.disk.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.epochs.push(Vec::new());
+        Ok(())
+    }
+}
+
+/// Of what was written since the last flush a power loss keeps anything: here, each sector or all but it.
+#[test]
+fn a_power_loss_leaves_a_whole_table() {
+    let whole = cloud(8 * MIB, 512);
+    let mut from_backup = whole.clone();
+    from_backup[512..MIB].fill(0);
+    let mut from_primary = whole.clone();
+    from_primary[8 * MIB - 512..].fill(0);
+    for before in [whole, from_backup, from_primary] {
+        let mut recorder = Recorder { disk: Cursor::new(before.clone()), epochs: vec![Vec::new()] };
+        let mut table = Table::read(&mut recorder, 512).unwrap().unwrap();
+        for number in 2..=13 {
+            let first = 12288 + 64 * u64::from(number);
+            table.set(number, &partition("more", first, first + 63)).unwrap();
+        }
+        table.write(&mut recorder).unwrap();
+        let mut disk = before;
+        for epoch in &recorder.epochs {
+            let sectors: Vec<_> = epoch
+                .iter()
+                .flat_map(|(at, bytes)| bytes.chunks(512).enumerate().map(move |(n, b)| (at + n * 512, b)))
+                .collect();
+            for kept in 0..sectors.len() {
+                for is_kept_alone in [true, false] {
+                    let mut torn = disk.clone();
+                    for (_, (at, bytes)) in sectors.iter().enumerate().filter(|(n, _)| (*n == kept) == is_kept_alone) {
+                        torn[*at..at + bytes.len()].copy_from_slice(bytes);
+                    }
+                    let count = numbers(&torn, 512).len();
+                    assert!([3, 15].contains(&count), "{count}");
+                }
+            }
+            for (at, bytes) in sectors {
+                disk[at..at + bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        assert_eq!(strict(&disk, 512).len(), 15);
+    }
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
     #[test]

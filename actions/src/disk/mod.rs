@@ -1,6 +1,7 @@
 //! What the actions share about disks: finding and refusing, the typestates of a disk being written, its GPT.
 
 pub mod aligned;
+pub mod blank;
 pub mod find;
 pub mod gpt;
 pub mod held;

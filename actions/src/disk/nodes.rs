@@ -20,6 +20,14 @@ pub enum Error {
         /// The disk.
         disk: String,
     },
+    /// The kernel has others by that number.
+    #[error("the kernel shows partition {number} of {disk} elsewhere than the table has it")]
+    Elsewhere {
+        /// Of the table.
+        number: u32,
+        /// The disk.
+        disk: String,
+    },
     /// The kernel will not take it.
     #[error("cannot tell the kernel of partition {number} of {disk}")]
     Add {
@@ -65,19 +73,26 @@ pub struct Extent {
     pub length: u64,
 }
 
+impl Extent {
+    /// Whether the kernel shows this one, and not another by its number.
+    pub fn is(&self, shown: &sysfs::Partition) -> bool {
+        (shown.index, shown.start, shown.size) == (self.number, self.start, self.length)
+    }
+}
+
 /// Paths of these partitions, in the same order, once the kernel has re-read the table. A kernel that cannot read this
 /// kind of table is told of them.
 pub fn publish(device: &Device, disk: &str, wanted: &[Extent], sysfs: &Sysfs) -> Result<Vec<PathBuf>, Error> {
     let look = || sysfs.disk(disk).map_err(|source| Error::Lookup { disk: disk.to_owned(), source });
-    let shows = |now: &sysfs::Disk, wanted: &Extent| now.partitions.iter().any(|p| p.index == wanted.number);
     let now = look()?;
-    for extent in wanted.iter().filter(|extent| !shows(&now, extent)) {
+    for extent in wanted.iter().filter(|extent| !now.partitions.iter().any(|p| p.index == extent.number)) {
         let failed = |source| Error::Add { number: extent.number, disk: disk.to_owned(), source };
         device.add_partition(extent.number, extent.start, extent.length).map_err(failed)?;
     }
     let now = look()?;
     let path = |extent: &Extent| match now.partitions.iter().find(|p| p.index == extent.number) {
-        Some(partition) => node(&now, partition),
+        Some(partition) if extent.is(partition) => node(&now, partition),
+        Some(_) => Err(Error::Elsewhere { number: extent.number, disk: disk.to_owned() }),
         None => Err(Error::Missing { number: extent.number, disk: disk.to_owned() }),
     };
     wanted.iter().map(path).collect()

@@ -13,6 +13,9 @@ pub enum Content {
     Unknown,
 }
 
+/// The header of a GPT.
+pub const GPT: Content = Content::Other("a partition table, so name a partition");
+
 /// Bytes that [`recognise`] looks at.
 const LOOK: usize = 0x10048;
 
@@ -29,7 +32,9 @@ const KNOWN: &[(usize, &[u8], Content)] = &[
     (0x52, b"FAT32   ", Content::FileSystem("vfat")),
     (0x36, b"FAT16   ", Content::FileSystem("vfat")),
     (0x36, b"FAT12   ", Content::FileSystem("vfat")),
-    (0x200, b"EFI PART", Content::Other("a partition table, so name a partition")),
+    (3, b"NTFS    ", Content::Other("NTFS")),
+    (3, b"EXFAT   ", Content::Other("exFAT")),
+    (0x200, b"EFI PART", GPT),
 ];
 
 /// Looks at the device.

@@ -74,6 +74,20 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The disk is done; the kernel is not.
+    #[error(
+        "{} is written and verified, only the kernel of this machine did not take its new partition table: reboot, or \
+         close what has a partition open",
+        path.display()
+    )]
+    NotTaken {
+        /// The disk.
+        path: PathBuf,
+        /// Of the cause.
+        code: Code,
+        /// What is wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The medium has something else than was written.
     #[error("{} does not hold what was written: {len} bytes at byte {offset} differ", path.display())]
     Differs {
@@ -94,6 +108,7 @@ impl Coded for Error {
             Self::TooSmall { .. } => Code::DiskTooSmall,
             Self::Claim { .. } | Self::Device(_) | Self::Ends { .. } | Self::ReadBack { .. } => Code::DiskIo,
             Self::Differs { .. } => Code::VerifyMismatch,
+            Self::NotTaken { code, .. } => *code,
         }
     }
 }
@@ -266,8 +281,8 @@ pub struct Committed {
 }
 
 impl Verified {
-    /// Fits the partition table to the disk, writes tail and head, reads both back, re-reads the table. Blanks the ends
-    /// again when any of that fails.
+    /// Fits the partition table to the disk, writes tail and head, reads both back; blanks the ends again when that
+    /// fails. Then the kernel re-reads the table: when it does not, the disk stays complete and the error says so.
     pub fn commit(mut self, sysfs: &Sysfs) -> Result<Committed, Failed> {
         let extents = self.fit_table()?;
         if let Err(error) = self.write_ends() {
@@ -276,7 +291,11 @@ impl Verified {
             return Err(error.into());
         }
         let partitions = extents.as_ref().map(Vec::len);
-        let paths = self.claimed.publish(&extents.unwrap_or_default(), sysfs)?;
+        let not_taken = |failed: Failed| {
+            let (code, source) = failed.into_parts();
+            Error::NotTaken { path: self.claimed.found.path.clone(), code, source }
+        };
+        let paths = self.claimed.publish(&extents.unwrap_or_default(), sysfs).map_err(not_taken)?;
         Ok(Committed { length: self.length, partitions, paths })
     }
 

@@ -38,6 +38,9 @@ pub enum Error {
         /// As in the URL.
         suffix: &'static str,
     },
+    /// Nothing to write.
+    #[error("the image is empty")]
+    Empty,
     /// Something that is no disk.
     #[error("the image holds {0}, not a disk")]
     NotADisk(&'static str),

@@ -181,6 +181,9 @@ impl Source {
             written_as_is,
         };
         source.look(head)?;
+        if source.head().is_empty() {
+            return Err(Error::Format { url: source.url, source: format::Error::Empty }.into());
+        }
         if request.unpack != Unpack::Never {
             check_disk(source.head()).map_err(|e| Error::Format { url: source.url.clone(), source: e })?;
         }

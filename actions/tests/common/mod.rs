@@ -134,7 +134,7 @@ impl Loop {
                 let text = String::from_utf8_lossy(&output.stdout);
                 assert!(output.status.success() && text.contains("No problems found"), "{text}");
             }
-            Err(e) => println!("sgdisk is not here ({e}); the table was judged by the gpt crate alone"),
+            Err(e) => panic!("cannot run sgdisk ({e}): install gdisk, hack/deps does"),
         }
     }
 
@@ -201,7 +201,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut out = Vec::new();
-    for half in bytes.chunks(bytes.len().div_ceil(2)) {
+    for half in <[&[u8]; 2]>::from(bytes.split_at(bytes.len() / 2)) {
         let mut encoder = flate2::write::GzEncoder::new(&mut out, flate2::Compression::fast());
         encoder.write_all(half).unwrap();
         encoder.finish().unwrap();
@@ -212,7 +212,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// A skippable frame and two frames.
 pub fn zstd(bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4];
-    for half in bytes.chunks(bytes.len().div_ceil(2)) {
+    for half in <[&[u8]; 2]>::from(bytes.split_at(bytes.len() / 2)) {
         out.extend(zstd::encode_all(half, 1).unwrap());
     }
     out
