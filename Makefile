@@ -83,6 +83,10 @@ test: deps ## the tests of every change: checks, unit, integration, and machines
 test-full: test ## and what needs more of the host: the agent against a container engine here (docker.io, busybox-static)
 	hack/with-dockerd cargo test --locked -p agent --test docker
 
+.PHONY: fuzz
+fuzz: ## each fuzz target for a minute (nightly compiler, cargo-fuzz)
+	cd hack/fuzz && for target in cmdline dhcp event; do cargo +nightly fuzz run --fuzz-dir . $$target -- -max_total_time=60; done
+
 .PHONY: clean
 clean: ## what was built; the caches of packages and target systems stay
 	rm -rf target out/vmlinuz-* out/initramfs-* out/loaders out/*.tar.gz

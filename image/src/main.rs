@@ -79,7 +79,7 @@ enum Command {
 
 #[derive(Args)]
 struct Sources {
-    /// The lock to obey.
+    /// The lock to obey; written anew when the mirror no longer has what it names.
     #[arg(long, default_value = "image/debs.lock")]
     lock: PathBuf,
     /// Where our programs were built.
@@ -117,7 +117,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Lock { lock, folders } => relock(&cli.cache, &lock, &folders),
         Command::Component(sources) => with_components(&cli.cache, &sources, |component, workshop| {
             if component.description.images.is_empty() {
-                return Ok(());
+                // What will be exported belongs to the same lock as the images.
+                return component::fetch(component, workshop);
             }
             let start = Instant::now();
             let made = component::make(component, workshop)?;
@@ -150,14 +151,50 @@ fn relock(cache: &Path, path: &Path, folders: &[PathBuf]) -> anyhow::Result<()> 
     asked.dedup();
     let before = Lock::read(path).unwrap_or_default();
     let lock = Lock::new(path, debs::apt::resolve(&cache.join("apt"), &asked)?);
-    for (asked, package) in lock.iter() {
-        match before.get(asked) {
-            Ok(old) if old == package => {}
-            Ok(old) => println!("{}: {} -> {}", package.name, old.version, package.version),
-            Err(_) => println!("{}: {}", package.name, package.version),
+    for (old, new) in lock.since(&before) {
+        match old {
+            Some(old) => println!("{}: {} -> {}", new.name, old.version, new.version),
+            None => println!("{}: {}", new.name, new.version),
         }
     }
     Ok(lock.write()?)
+}
+
+/// Locks all that is locked at what the mirror has now, and says so: what ships has to be on record.
+fn relock_gone(cache: &Path, path: &Path, before: &Lock) -> anyhow::Result<Lock> {
+    let lock = Lock::new(path, debs::apt::resolve(&cache.join("apt"), &before.asked())?);
+    if lock == *before {
+        return Ok(lock);
+    }
+    lock.write()?;
+    for (old, new) in lock.since(before) {
+        eprintln!("relocked: {} {} -> {}", new.name, old.map_or("", |old| &old.version), new.version);
+    }
+    eprintln!("relocked: {} has changed and has to be committed before `make dist`", path.display());
+    Ok(lock)
+}
+
+/// Runs a pass over the components. When a locked package is gone from the mirror, once more from the start with a
+/// new lock, so that all are made of the same one.
+fn obey(
+    lock: &Lock,
+    mut pass: impl FnMut(&Lock) -> anyhow::Result<()>,
+    relock: impl FnOnce(&Lock) -> anyhow::Result<Lock>,
+) -> anyhow::Result<()> {
+    let gone = |error: &anyhow::Error| error.downcast_ref().is_some_and(component::Error::is_gone);
+    match pass(lock) {
+        Err(error) if gone(&error) => {
+            eprintln!("relocked: {error:#}; locking what it has now");
+            let lock = relock(lock).with_context(|| format!("{error:#}, and nothing newer can be locked"))?;
+            pass(&lock).map_err(|error| match gone(&error) {
+                true => {
+                    error.context("the mirror lacks what its own index names; try again later or set another mirror")
+                }
+                false => error,
+            })
+        }
+        done => done,
+    }
 }
 
 fn with_components(
@@ -169,11 +206,15 @@ fn with_components(
     let store = Store::new(&cache.join("debs"));
     let layout = cache.join("oci");
     let programs = &sources.programs;
-    let workshop = Workshop { programs, lock: &lock, store: &store, layout: &layout, architecture: ARCHITECTURE.0 };
-    for component in component::read_all(&sources.folders)? {
-        visit(&component, &workshop).with_context(|| format!("component {}", component.name))?;
-    }
-    Ok(())
+    let components = component::read_all(&sources.folders)?;
+    let pass = |lock: &Lock| {
+        let workshop = Workshop { programs, lock, store: &store, layout: &layout, architecture: ARCHITECTURE.0 };
+        for component in &components {
+            visit(component, &workshop).with_context(|| format!("component {}", component.name))?;
+        }
+        anyhow::Ok(())
+    };
+    obey(&lock, pass, |before| relock_gone(cache, &sources.lock, before))
 }
 
 fn build(file: &Path, layout: &Layout, out: &Path, level: i32, format: Format) -> anyhow::Result<()> {
@@ -209,4 +250,44 @@ fn build(file: &Path, layout: &Layout, out: &Path, level: i32, format: Format) -
 /// Bytes as lower-case hex digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gone() -> anyhow::Error {
+        let (name, version, url) = ("crun".to_owned(), "1.0".to_owned(), "http://mirror/crun.deb".to_owned());
+        let error = component::Error::from(debs::store::Error::Gone { name, version, url });
+        Err::<(), _>(error).context("component init").unwrap_err()
+    }
+
+    fn new_lock() -> Lock {
+        Lock::new(Path::new("new.lock"), Default::default())
+    }
+
+    #[test]
+    fn a_gone_package_is_relocked_and_the_pass_runs_again_with_the_new_lock() {
+        let mut passes = Vec::new();
+        let pass = |lock: &Lock| {
+            passes.push(lock.clone());
+            if passes.len() == 1 { Err(gone()) } else { Ok(()) }
+        };
+        obey(&Lock::default(), pass, |_| Ok(new_lock())).unwrap();
+        assert_eq!(passes, [Lock::default(), new_lock()]);
+    }
+
+    #[test]
+    fn a_second_gone_is_the_error_and_another_error_relocks_nothing() {
+        let mut relocked = 0;
+        let mut relock = |_: &Lock| {
+            relocked += 1;
+            Ok(new_lock())
+        };
+        let error = obey(&Lock::default(), |_| Err(gone()), &mut relock).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("its own index names") && error.contains("component init: crun 1.0 is gone"), "{error}");
+        let error = obey(&Lock::default(), |_| Err(anyhow::anyhow!("disk full")), &mut relock).unwrap_err();
+        assert_eq!((error.to_string().as_str(), relocked), ("disk full", 1));
+    }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
 
@@ -226,4 +228,39 @@ fn a_package_that_nobody_locked_and_a_program_that_nobody_built_are_named() {
     site.write("components/step/component.yaml", description);
     let error = site.fail(&["component", "--lock", "debs.lock", "--programs", "bin", "components/step"]);
     assert!(error.contains("component step: program bin/bootkit is missing; build it first"), "{error}");
+}
+
+/// A mirror that has nothing; ends with the test's process.
+fn empty_mirror() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let request = BufReader::new(stream.try_clone().unwrap());
+            // One answer a connection, after the whole request.
+            request.lines().map_while(Result::ok).find(String::is_empty);
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    format!("http://{address}/debian")
+}
+
+#[test]
+fn a_package_gone_from_the_mirror_is_locked_anew_and_a_failed_attempt_leaves_the_lock() {
+    let site = Site::new();
+    let lock = format!("crun crun 0.1-1 amd64 main {} 7 pool/main/c/crun/crun_0.1-1_amd64.deb\n", "0".repeat(64));
+    site.write("debs.lock", &lock);
+    site.write("components/step/component.yaml", "images: [{reference: test/x:1}]\npackages: [crun]\n");
+    let mirror = empty_mirror();
+    let mut command = Command::cargo_bin("ironhook-image").unwrap();
+    command.current_dir(site.path()).args(["component", "--lock", "debs.lock", "components/step"]);
+    command.env("IRONHOOK_DEBIAN_MIRROR", &mirror).env("IRONHOOK_DEBIAN_SECURITY_MIRROR", &mirror);
+    let output = command.env("no_proxy", "127.0.0.1").output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let gone = format!("relocked: component step: crun 0.1-1 is gone from the mirror ({mirror}/pool/main/c/crun/");
+    assert!(told.contains(&gone), "{told}");
+    assert!(told.contains("nothing newer can be locked: apt-get update for trixie failed: "), "{told}");
+    assert_eq!(fs::read_to_string(site.path().join("debs.lock")).unwrap(), lock);
 }

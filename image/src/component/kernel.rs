@@ -2,6 +2,7 @@
 //! Which modules is the rules' business; this only follows dependencies and lets depmod write the indexes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
@@ -119,7 +120,9 @@ fn depmod(tree: &Tree, home: &str, version: &str) -> Result<Tree, Error> {
             std::fs::write(&file, content.as_slice()).map_err(|source| output::Error::new("write", &file, source))?;
         }
     }
-    let status = Command::new("depmod").arg("-b").arg(temporary.path()).arg(version).status().map_err(Error::Depmod)?;
+    let mut command = Command::new("depmod");
+    command.env("PATH", search_path(std::env::var_os("PATH"))).arg("-b").arg(temporary.path()).arg(version);
+    let status = command.status().map_err(Error::Depmod)?;
     if !status.success() {
         return Err(Error::Depmod(std::io::Error::other(status.to_string())));
     }
@@ -131,6 +134,13 @@ fn depmod(tree: &Tree, home: &str, version: &str) -> Result<Tree, Error> {
         }
     }
     Ok(indexes)
+}
+
+/// Where depmod is looked for: a plain user's PATH on Debian lacks what administrators use.
+fn search_path(user: Option<OsString>) -> OsString {
+    let mut path = user.filter(|path| !path.is_empty()).unwrap_or_else(|| "/usr/bin:/bin".into());
+    path.push(":/usr/sbin:/sbin");
+    path
 }
 
 fn text(tree: &Tree, path: &str) -> String {
@@ -224,6 +234,14 @@ mod tests {
         kernel/fs/jbd2/jbd2.ko.xz:\nkernel/lib/crc16.ko.xz:\nkernel/crypto/crc32c-generic.ko.xz:\n\
         kernel/drivers/net/a/a.ko.xz: kernel/drivers/net/libphy.ko.xz\nkernel/drivers/net/libphy.ko.xz:\n\
         kernel/drivers/net/b/b.ko.xz:\n";
+
+    #[test]
+    fn depmod_is_found_where_administrators_have_it_and_never_in_the_working_directory() {
+        assert_eq!(search_path(Some("/home/a/bin:/bin".into())), "/home/a/bin:/bin:/usr/sbin:/sbin");
+        for none in [None, Some(OsString::new())] {
+            assert_eq!(search_path(none), "/usr/bin:/bin:/usr/sbin:/sbin");
+        }
+    }
 
     #[test]
     fn hard_and_soft_dependencies_come_along() {

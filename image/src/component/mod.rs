@@ -102,6 +102,13 @@ impl From<write::Error> for Error {
     }
 }
 
+impl Error {
+    /// Whether it is the mirror that no longer has what is locked.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Package(error) if matches!(**error, store::Error::Gone { .. }))
+    }
+}
+
 /// Where things are.
 pub struct Workshop<'a> {
     /// Our built programs.
@@ -123,6 +130,14 @@ pub enum Made {
     Unchanged,
     /// The images are new.
     Built,
+}
+
+/// Has the packages of a component at hand, so that one which is gone shows before any image is made.
+pub fn fetch(component: &Component, workshop: &Workshop) -> Result<(), Error> {
+    for asked in &component.description.packages {
+        workshop.store.file(workshop.lock.get(asked)?)?;
+    }
+    Ok(())
 }
 
 /// Brings the images of a component up to date.

@@ -15,7 +15,8 @@ pub struct Description {
     /// Images of the one root file system; none when the component is only exported.
     #[serde(default)]
     pub images: Vec<Image>,
-    /// Debian packages, every one that is needed; a pattern takes the newest that matches.
+    /// Debian packages, every one that is needed; a pattern takes the newest that matches, a kernel's metapackage
+    /// (`linux-image-amd64`) the kernel that it depends on.
     #[serde(default)]
     pub packages: Vec<String>,
     /// Which of their files stay.

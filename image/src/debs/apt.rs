@@ -52,6 +52,12 @@ pub enum Error {
         /// As the component names it.
         asked: String,
     },
+    /// A kernel's metapackage names no kernel.
+    #[error("package `{meta}` depends on no linux-image-<version>; name the kernel's own package in component.yaml")]
+    NoKernel {
+        /// The metapackage.
+        meta: String,
+    },
 }
 
 /// Where Debian's archives are for this host.
@@ -123,18 +129,15 @@ pub fn resolve(directory: &Path, asked: &[String]) -> Result<BTreeMap<String, Pa
         "listing the package lists of trixie",
         apt().args(["indextargets", "--format", "$(CODENAME) $(FILENAME)", "Created-By: Packages"]),
     )?;
-    let mut newest = BTreeMap::new();
+    let mut lists = Vec::new();
     for line in indexes.lines() {
         let Some((suite, file)) = line.split_once(' ') else { continue };
         let archive = if suite.ends_with("-security") { Archive::Security } else { Archive::Main };
         let mut cat = Command::new("/usr/lib/apt/apt-helper");
         let text = run("apt-helper", "reading a package list", cat.arg("cat-file").arg(file))?;
-        take_newer(&mut newest, &text, archive, asked)?;
+        lists.push((archive, text));
     }
-    match asked.iter().find(|asked| !newest.contains_key(*asked)) {
-        Some(missing) => Err(Error::NoPackage { asked: missing.clone() }),
-        None => Ok(newest),
-    }
+    choose(&lists, asked)
 }
 
 fn configure(directory: &Path, mirrors: &Mirrors) -> Result<PathBuf, Error> {
@@ -171,26 +174,53 @@ APT::Sandbox::User "";
     Ok(configuration)
 }
 
-fn take_newer(
-    newest: &mut BTreeMap<String, Package>,
-    list: &str,
-    archive: Archive,
-    asked: &[String],
-) -> Result<(), Error> {
-    for stanza in list.split("\n\n") {
+/// What stands for each name or pattern: the newest, and for a kernel's metapackage the kernel it depends on.
+fn choose(lists: &[(Archive, String)], asked: &[String]) -> Result<BTreeMap<String, Package>, Error> {
+    let mut chosen = BTreeMap::new();
+    for (asked, (package, stanza)) in newest(lists, asked)? {
+        let package = match kernel_behind(&package.name, stanza)? {
+            None => Some(package),
+            Some(kernel) => newest(lists, std::slice::from_ref(&kernel))?.remove(&kernel).map(|(kernel, _)| kernel),
+        };
+        chosen.extend(package.map(|package| (asked, package)));
+    }
+    Ok(chosen)
+}
+
+fn newest<'a>(lists: &'a [(Archive, String)], asked: &[String]) -> Result<BTreeMap<String, (Package, &'a str)>, Error> {
+    let mut newest: BTreeMap<String, (Package, &str)> = BTreeMap::new();
+    let stanzas = lists.iter().flat_map(|(archive, list)| list.split("\n\n").map(|stanza| (*archive, stanza)));
+    for (archive, stanza) in stanzas {
         let Some(name) = field(stanza, "Package") else { continue };
         for asked in asked.iter().filter(|asked| glob::matches(asked, name)) {
             let Some(package) = package(stanza, archive) else { continue };
             let replace = match newest.get(asked) {
                 None => true,
-                Some(old) => compare_versions(&package.version, &old.version)? == Ordering::Greater,
+                Some((old, _)) => compare_versions(&package.version, &old.version)? == Ordering::Greater,
             };
             if replace {
-                newest.insert(asked.clone(), package);
+                newest.insert(asked.clone(), (package, stanza));
             }
         }
     }
-    Ok(())
+    match asked.iter().find(|asked| !newest.contains_key(*asked)) {
+        Some(missing) => Err(Error::NoPackage { asked: missing.clone() }),
+        None => Ok(newest),
+    }
+}
+
+/// `linux-image-amd64` holds no kernel but depends on the current one, whose name bears its version.
+fn kernel_behind(name: &str, stanza: &str) -> Result<Option<String>, Error> {
+    let is_kernel = |flavour: &str| flavour.starts_with(|first: char| first.is_ascii_digit());
+    if name.strip_prefix("linux-image-").is_none_or(is_kernel) {
+        return Ok(None);
+    }
+    let depends = field(stanza, "Depends").unwrap_or_default();
+    let mut names = depends.split(',').filter_map(|dependency| dependency.split_whitespace().next());
+    match names.find(|name| name.strip_prefix("linux-image-").is_some_and(is_kernel)) {
+        Some(kernel) => Ok(Some(kernel.to_owned())),
+        None => Err(Error::NoKernel { meta: name.to_owned() }),
+    }
 }
 
 fn package(stanza: &str, archive: Archive) -> Option<Package> {
@@ -231,9 +261,41 @@ mod tests {
     #[test]
     fn a_pattern_takes_the_newest_version_by_debians_order() {
         let asked = ["linux-image-6.12.*+deb13-amd64".to_owned()];
-        let mut newest = BTreeMap::new();
-        take_newer(&mut newest, LIST, Archive::Security, &asked).unwrap();
-        let package = &newest[&asked[0]];
+        let chosen = choose(&[(Archive::Security, LIST.to_owned())], &asked).unwrap();
+        let package = &chosen[&asked[0]];
         assert_eq!((package.name.as_str(), package.size), ("linux-image-6.12.10+deb13-amd64", 6));
+    }
+
+    fn meta(version: &str, depends: &str) -> String {
+        format!(
+            "Package: linux-image-amd64\nVersion: {version}\nArchitecture: amd64\nDepends: {depends}\nSize: 1\n\
+            SHA256: dd\nFilename: pool/m.deb\n\n"
+        )
+    }
+
+    #[test]
+    fn a_metapackage_stands_for_the_kernel_of_its_newest_version_in_whichever_archive() {
+        let asked = ["linux-image-amd64".to_owned()];
+        let old = meta("6.12.9-1", "linux-image-6.12.9+deb13-amd64 (= 6.12.9-1)");
+        let new = meta("6.12.10-1", "linux-base, linux-image-6.12.10+deb13-amd64 (= 6.12.10-1)");
+        for order in [[&old, &new], [&new, &old]] {
+            let lists = [(Archive::Main, order[0].clone()), (Archive::Security, format!("{}{LIST}", order[1]))];
+            let package = &choose(&lists, &asked).unwrap()[&asked[0]];
+            assert_eq!((package.name.as_str(), package.size), ("linux-image-6.12.10+deb13-amd64", 6));
+            assert_eq!(package.archive, Archive::Security);
+        }
+    }
+
+    #[test]
+    fn a_metapackage_whose_kernel_is_not_there_is_an_error_that_names_it() {
+        let asked = ["linux-image-amd64".to_owned()];
+        for (depends, expected) in [
+            ("linux-image-6.12.11+deb13-amd64 (= 6.12.11-1)", "no package `linux-image-6.12.11+deb13-amd64`"),
+            ("linux-image-generic", "`linux-image-amd64` depends on no"),
+        ] {
+            let lists = [(Archive::Main, format!("{}{LIST}", meta("6.12.11-1", depends)))];
+            let error = choose(&lists, &asked).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

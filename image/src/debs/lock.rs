@@ -127,9 +127,15 @@ impl Lock {
         self.packages.get(asked).ok_or_else(|| Error::Missing { path: self.path.clone(), asked: asked.to_owned() })
     }
 
-    /// All entries.
-    pub fn iter(&self) -> impl Iterator<Item = (&String, &Package)> {
-        self.packages.iter()
+    /// The packages that are not those of another lock, each with what that one has instead.
+    pub fn since<'a>(&'a self, before: &'a Lock) -> impl Iterator<Item = (Option<&'a Package>, &'a Package)> {
+        let both = self.packages.iter().map(|(asked, package)| (before.packages.get(asked), package));
+        both.filter(|(old, new)| *old != Some(*new))
+    }
+
+    /// What components ask for.
+    pub fn asked(&self) -> Vec<String> {
+        self.packages.keys().cloned().collect()
     }
 }
 
@@ -176,6 +182,24 @@ mod tests {
         assert_eq!(Lock::read(&path).unwrap(), lock);
         let error = lock.get("runc").unwrap_err().to_string();
         assert!(error.contains("`runc`") && error.contains("make relock"), "{error}");
+    }
+
+    #[test]
+    fn a_lock_tells_what_is_new_in_it() {
+        let lock = |lines: &[&str]| {
+            Lock::new(Path::new("debs.lock"), lines.iter().map(|line| parse_line(line).unwrap()).collect())
+        };
+        let (newer, added) = (LINE.replace("1.21-1", "1.22-1"), LINE.replace("crun", "runc"));
+        let (before, after) = (lock(&[LINE]), lock(&[&newer, &added]));
+        let versions = |(old, new): (Option<&Package>, &Package)| {
+            (old.map(|old| old.version.clone()), new.name.clone(), new.version.clone())
+        };
+        let told: Vec<_> = after.since(&before).map(versions).collect();
+        assert_eq!(
+            told,
+            [(Some("1.21-1".into()), "crun".into(), "1.22-1".into()), (None, "runc".into(), "1.21-1".into())]
+        );
+        assert_eq!(before.since(&before).count(), 0);
     }
 
     #[test]

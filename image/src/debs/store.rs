@@ -33,7 +33,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The mirror no longer has the version of the lock.
-    #[error("{name} {version} is gone from the mirror ({url}); run `make relock` to lock the current version")]
+    #[error("{name} {version} is gone from the mirror ({url})")]
     Gone {
         /// Package name.
         name: String,
@@ -110,7 +110,8 @@ impl Store {
         if status.success() { Ok(tree) } else { Err(Error::Unpack { path }) }
     }
 
-    fn file(&self, package: &Package) -> Result<PathBuf, Error> {
+    /// The package file itself, fetched if need be and verified.
+    pub fn file(&self, package: &Package) -> Result<PathBuf, Error> {
         let path = self.directory.join(format!("{}.deb", package.sha256));
         if !path.exists() {
             self.download(package, &path)?;
@@ -144,13 +145,18 @@ impl Store {
             return Ok(std::fs::rename(&partial, path).map_err(|source| output::Error::new("rename to", path, source))?);
         }
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        if said.contains("404") {
+        if says_gone(&said) {
             let (name, version) = (package.name.clone(), package.version.clone());
             return Err(Error::Gone { name, version, url });
         }
         let message = said.lines().rfind(|line| line.starts_with("E:")).unwrap_or("no reason given").to_owned();
         Err(Error::Download { url, message })
     }
+}
+
+/// Whether the downloader was told that there is no such file. Not merely those digits: versions hold them too.
+fn says_gone(said: &str) -> bool {
+    said.split_whitespace().any(|word| matches!(word, "404" | "410"))
 }
 
 fn merged_usr(path: String) -> String {
@@ -179,6 +185,14 @@ mod tests {
         };
         let error = Store::new(directory.path()).tree(&package).unwrap_err().to_string();
         assert!(error.contains(&format!("instead of {sha256}")), "{error}");
+    }
+
+    #[test]
+    fn gone_is_what_the_mirror_says_not_what_the_version_looks_like() {
+        assert!(says_gone(
+            "Err:1 http://deb/x.deb\n  404  Not Found [IP: ::1 80]\nE: Failed to fetch http://deb/x.deb"
+        ));
+        assert!(!says_gone("E: Failed to fetch http://deb/x_1.404-1_all.deb  Could not connect to deb:404"));
     }
 
     #[test]
