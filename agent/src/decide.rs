@@ -20,6 +20,9 @@ pub enum State {
     Idle {
         /// The last ended job.
         last: Option<Ended>,
+        /// What this boot has told the server that it starts, and has not started: the answer was a refusal.
+        #[serde(default)]
+        claimed: Option<Attempt>,
     },
     /// A job is taken; the server has to hear of it first.
     Claimed(Job),
@@ -125,7 +128,7 @@ pub fn decide(state: State, event: Event) -> (State, Command) {
 
 fn next(state: State, event: Event) -> State {
     match (state, event) {
-        (State::Idle { last }, Event::Offered(job)) => offered(last, job),
+        (State::Idle { last, claimed }, Event::Offered(job)) => offered(last, claimed, job),
         (State::Idle { .. }, Event::Malformed(attempt, failure)) => {
             State::Reporting(Ended::failed(attempt, Outcome::Failed(failure)))
         }
@@ -133,7 +136,8 @@ fn next(state: State, event: Event) -> State {
             if may_start(&job, answer) {
                 State::Running { resumed: job.begun, job, container: None }
             } else {
-                State::Idle { last: None }
+                let gone = matches!(answer, Answer::Refused { gone: true, .. });
+                State::Idle { last: None, claimed: Some(job.attempt).filter(|_| job.untouched && !gone) }
             }
         }
         (State::Running { job, container: None, resumed }, Event::Prepared(of, container)) if of == job.attempt => {
@@ -148,14 +152,17 @@ fn next(state: State, event: Event) -> State {
         (State::Reporting(ended), Event::Restarted) => State::Reporting(Ended { doubt: true, ..ended }),
         (State::Leaving { mode, by, .. }, Event::Restarted) => State::Leaving { mode, by, asked: false },
         (State::Leaving { mode, by, .. }, Event::HandedOver) => State::Leaving { mode, by, asked: true },
-        (State::Leaving { asked: false, .. }, Event::HandoverRefused) => State::Idle { last: None },
+        (State::Leaving { asked: false, .. }, Event::HandoverRefused) => State::default(),
         (state, _) => state,
     }
 }
 
 /// A server that still holds a job of ours for running after we told how it ended has lost that report:
 /// it is told again. Running the job again would not be what it asked for. One that is fresh again is a new attempt.
-fn offered(last: Option<Ended>, mut job: Job) -> State {
+///
+/// One that the server holds for running has been touched, unless this boot's journal knows better.
+fn offered(last: Option<Ended>, claimed: Option<Attempt>, mut job: Job) -> State {
+    job.untouched = !job.begun || claimed.is_some_and(|claimed| claimed.same_action(&job.attempt));
     match last {
         Some(last) if last.attempt.same_action(&job.attempt) => {
             if job.begun {
@@ -185,7 +192,7 @@ fn reported(ended: Ended, answer: Answer) -> State {
     };
     match ended.handover {
         Some(mode) if on_record => State::Leaving { mode, by: ended.attempt, asked: false },
-        _ => State::Idle { last: Some(ended) },
+        _ => State::Idle { last: Some(ended), claimed: None },
     }
 }
 
@@ -205,7 +212,7 @@ fn command(state: &State) -> Command {
 
 impl Default for State {
     fn default() -> Self {
-        Self::Idle { last: None }
+        Self::Idle { last: None, claimed: None }
     }
 }
 

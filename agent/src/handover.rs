@@ -102,7 +102,7 @@ async fn talk(socket: &Path, stream: UnixStream, request: &Request) -> Result<As
 
 fn touch(socket: &Path, reboot_file: &Path, request: &Request) -> Result<Asked, HandoverError> {
     if request.mode != Mode::Reboot {
-        tracing::warn!(mode = ?request.mode, "without init's socket only a reboot can be asked for, so the machine reboots");
+        tracing::warn!(mode = %request.mode, "without init's socket only a reboot can be asked for, so the machine reboots");
     }
     let failed = |source| HandoverError::RebootFile { socket: socket.into(), path: reboot_file.into(), source };
     if let Some(directory) = reboot_file.parent() {

@@ -14,6 +14,9 @@ pub struct Job {
     pub attempt: Attempt,
     /// The server already holds it for running: this worker, or an earlier life of it, has begun it.
     pub begun: bool,
+    /// Nothing of it has been started yet, for all that this boot's journal knows; its container may exist.
+    #[serde(default)]
+    pub untouched: bool,
     /// When it was taken, in milliseconds since boot.
     pub claimed_ms: u64,
 }
@@ -54,5 +57,29 @@ pub struct Finish {
 impl From<Outcome> for Finish {
     fn from(outcome: Outcome) -> Self {
         Self { outcome, handover: None }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A job as the server offers it, for the tests of every part.
+    pub fn job() -> Job {
+        let action = Action {
+            workflow: "default/install".parse().unwrap(),
+            task: "os install".into(),
+            name: "write/é".into(),
+            worker: "w".parse().unwrap(),
+            image: "i".into(),
+            timeout: std::time::Duration::from_secs(1),
+            command: vec!["a".into()],
+            on_timeout: vec![],
+            on_failure: vec![],
+            volumes: vec!["/dev:/dev".into()],
+            environment: vec!["K=V".into()],
+            pid: "host".into(),
+        };
+        Job { attempt: Attempt::of(&action, 1), action, begun: false, untouched: true, claimed_ms: 0 }
     }
 }

@@ -5,10 +5,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backoff::Backoff;
 use crate::decide::State;
+use crate::text::chain;
 use crate::timeline;
 
 /// The state cannot be kept.
@@ -90,6 +93,20 @@ impl Journal {
         Ok(Some(entry.state).filter(|state| same_boot || matches!(state, State::Reporting(_))))
     }
 
+    /// Keeps the state. Nothing is started from a state that is not on disk, so one before a start is tried again for
+    /// ever, at most `cap` apart; a state after it is not worth holding back a report.
+    pub async fn keep(&self, state: &State, cap: Duration) {
+        let mut backoff = Backoff::new(cap);
+        while let Err(error) = self.save(state) {
+            if !matches!(state, State::Claimed(_) | State::Running { .. }) {
+                tracing::error!("a restart now could lose a report: {}", chain(&error));
+                return;
+            }
+            tracing::error!("the action is not started before its state is on disk, trying again: {}", chain(&error));
+            backoff.wait().await;
+        }
+    }
+
     /// Keeps the state; when this returns, a killed agent will find it.
     pub fn save(&self, state: &State) -> Result<(), JournalError> {
         let failed = |source| JournalError::Write { path: self.path.clone(), source };
@@ -117,8 +134,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::open(dir.path()).unwrap();
         assert_eq!(journal.load().unwrap(), None);
-        journal.save(&State::Idle { last: None }).unwrap();
-        assert_eq!(journal.load().unwrap(), Some(State::Idle { last: None }));
+        journal.save(&State::default()).unwrap();
+        assert_eq!(journal.load().unwrap(), Some(State::default()));
         assert_eq!(fs::metadata(&journal.path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
@@ -131,11 +148,30 @@ mod tests {
         assert!(error.contains("agent/state.json"), "{error}");
     }
 
+    #[tokio::test]
+    async fn an_action_waits_for_its_state_to_be_on_disk_and_a_report_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let job = crate::job::tests::job();
+        let obstacle = journal.path.with_extension("new");
+        fs::create_dir(&obstacle).unwrap();
+        let cap = Duration::from_millis(5);
+        let within = |state| tokio::time::timeout(Duration::from_millis(100), journal.keep(state, cap));
+        let claimed = State::Claimed(job.clone());
+        let running = State::Running { job, container: None, resumed: false };
+        assert!(within(&claimed).await.is_err() && within(&running).await.is_err());
+        within(&State::default()).await.unwrap();
+        let wait = journal.keep(&claimed, cap);
+        let clear = async { fs::remove_dir(&obstacle).unwrap() };
+        tokio::join!(wait, clear);
+        assert_eq!(journal.load().unwrap(), Some(claimed));
+    }
+
     #[test]
     fn nothing_but_a_report_outlives_the_boot() {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(dir.path()).unwrap();
-        journal.save(&State::Idle { last: None }).unwrap();
+        journal.save(&State::default()).unwrap();
         journal.boot_id = "another".into();
         assert_eq!(journal.load().unwrap(), None);
     }

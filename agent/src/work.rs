@@ -44,7 +44,7 @@ impl<E: Executor> Worker<E> {
         let (mut state, mut command) = decide(self.recall(), Event::Restarted);
         let mut poller = Poller::default();
         loop {
-            self.write_down(&state);
+            self.journal.keep(&state, self.config.retry_interval).await;
             let event = self.perform(command, &mut poller).await;
             (state, command) = decide(state, event);
         }
@@ -62,12 +62,6 @@ impl<E: Executor> Worker<E> {
                 tracing::error!("{}", chain(&error));
                 State::default()
             }
-        }
-    }
-
-    fn write_down(&self, state: &State) {
-        if let Err(error) = self.journal.save(state) {
-            tracing::error!("a restart now could lose a report: {}", chain(&error));
         }
     }
 
@@ -99,7 +93,13 @@ impl<E: Executor> Worker<E> {
                         Offer::Run(action, begun) => {
                             poller.said.clear();
                             let attempt = Attempt::of(&action, 1);
-                            return Event::Offered(Job { action, attempt, begun, claimed_ms: now_ms() });
+                            return Event::Offered(Job {
+                                action,
+                                attempt,
+                                begun,
+                                untouched: !begun,
+                                claimed_ms: now_ms(),
+                            });
                         }
                         Offer::Malformed(attempt, failure) => return Event::Malformed(attempt, failure),
                         Offer::Nothing(why) => poller.say(format!("idle: {why}")),
@@ -173,15 +173,15 @@ impl<E: Executor> Worker<E> {
         let mut backoff = Backoff::new(self.config.retry_interval);
         loop {
             match ask(&socket, &reboot_file, &request).await {
-                Ok(Asked::Init) => tracing::info!(?mode, %by, "init takes over"),
+                Ok(Asked::Init) => tracing::info!(%mode, %by, "init takes over"),
                 Ok(Asked::RebootFile) => tracing::info!(%by, "reboot asked for by {}", reboot_file.display()),
                 Err(error) if error.passes() => {
-                    tracing::error!(?mode, %by, "handover, trying again: {}", chain(&error));
+                    tracing::error!(%mode, %by, "handover, trying again: {}", chain(&error));
                     backoff.wait().await;
                     continue;
                 }
                 Err(error) => {
-                    tracing::error!(?mode, %by, "no handover, the machine stays: {}", chain(&error));
+                    tracing::error!(%mode, %by, "no handover, the machine stays: {}", chain(&error));
                     return Event::HandoverRefused;
                 }
             }

@@ -6,9 +6,10 @@
 
 mod common;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use common::{Server, Serving, Speaks, WORKER, action};
 use proto::workflow::{State, WorkflowAction};
@@ -38,6 +39,23 @@ impl Lab {
     }
 
     fn start_agent(&mut self) {
+        self.start_agent_on(Stdio::inherit());
+    }
+
+    /// Starts it anew with an output that takes 100 KB a second, as a good serial console does.
+    fn restart_agent_on_a_slow_console(&mut self) {
+        self.kill_agent();
+        self.start_agent_on(Stdio::piped());
+        let mut output = self.agent.as_mut().unwrap().stdout.take().unwrap();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 1000];
+            while output.read(&mut bytes).is_ok_and(|n| n > 0) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+    }
+
+    fn start_agent_on(&mut self, stdout: Stdio) {
         let agent = Command::new(env!("CARGO_BIN_EXE_ironhook-agent"))
             .env_clear()
             .arg(format!("--id={WORKER}"))
@@ -46,6 +64,7 @@ impl Lab {
             .arg(format!("--docker-socket={}", self.socket))
             .arg(format!("--run-dir={}", self.dir.path().join("run").display()))
             .arg(format!("--worker-dir={}", self.dir.path().join("worker").display()))
+            .stdout(stdout)
             .spawn()
             .unwrap();
         self.agent = Some(agent);
@@ -157,6 +176,50 @@ async fn the_end_of_an_action_is_reported_although_agent_and_server_were_away() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_ended_in_time_is_no_timeout_although_the_agent_comes_back_after_it() {
+    let Some(mut lab) = Lab::start() else { return };
+    let script = "echo x >> /workflow/witness; while ! test -e /workflow/go; do sleep 0.1; done";
+    lab.server.add("ns/lapsed", vec![WorkflowAction { timeout: 4, ..sh(script) }]);
+    let witness = lab.dir.path().join("worker/ns/lapsed/witness");
+    wait_for(&witness).await;
+    lab.kill_agent();
+    std::fs::write(witness.with_file_name("go"), "").unwrap();
+    // Nothing to wait for but the time itself.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    lab.start_agent();
+    let seen = lab.server.wait("its end", |seen| seen.end("ns/lapsed").is_some()).await;
+    assert_eq!(seen.end("ns/lapsed").unwrap().action_status(), State::Success);
+    assert_eq!(lab.witness("ns/lapsed"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_that_was_cut_off_runs_again_only_if_its_image_says_so() {
+    let Some(lab) = Lab::start() else { return };
+    let repeatable = labelled(&lab.socket, "safe").await;
+    let script = "echo x >> /workflow/witness";
+    lab.server.begin("ns/cut", vec![sh(script)]);
+    lab.server.begin("ns/again", vec![WorkflowAction { image: repeatable, ..sh(script) }]);
+    let over = |seen: &common::Seen| seen.end("ns/cut").is_some() && seen.end("ns/again").is_some();
+    let seen = lab.server.wait("both ends", over).await;
+    let cut = seen.end("ns/cut").unwrap();
+    assert_eq!((cut.action_status(), lab.witness("ns/cut")), (State::Failed, 0));
+    assert!(cut.message.starts_with("lost: the machine restarted while it ran"), "{}", cut.message);
+    assert_eq!(seen.end("ns/again").unwrap().action_status(), State::Success);
+    assert_eq!(lab.witness("ns/again"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chatty_action_on_a_slow_console_keeps_the_end_of_its_log() {
+    let Some(mut lab) = Lab::start() else { return };
+    lab.restart_agent_on_a_slow_console();
+    let end = lab.run("ns/chatty", sh("seq 1 300000; echo the very end; exit 7")).await;
+    assert_eq!(end.1, "exit_status: it ended with exit status 7; its last line: the very end");
+    let seen = lab.server.seen();
+    let tail = &seen.details.iter().find(|detail| detail.code == "exit_status").unwrap().log_tail;
+    assert!(tail.ends_with("299999\n300000\nthe very end"), "{}", &tail[tail.len().saturating_sub(100)..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_handover_comes_after_the_success_on_record() {
     let Some(lab) = Lab::start() else { return };
     let script = r#"echo '{"v":1,"type":"handover","mode":"reboot"}' >> $IRONHOOK_EVENTS"#;
@@ -165,11 +228,29 @@ async fn a_handover_comes_after_the_success_on_record() {
     wait_for(&reboot).await;
 }
 
+/// The test's image with a word about repeating it.
+async fn labelled(socket: &str, value: &str) -> String {
+    use bollard::models::{ContainerConfig, ContainerCreateBody};
+    use bollard::query_parameters::{CommitContainerOptions, CreateContainerOptions};
+    let engine = bollard::Docker::connect_with_unix(socket, 60, bollard::API_DEFAULT_VERSION).unwrap();
+    let body = ContainerCreateBody { image: Some(IMAGE.into()), cmd: Some(vec!["true".into()]), ..Default::default() };
+    let made = engine.create_container(None::<CreateContainerOptions>, body).await.unwrap();
+    let tag = CommitContainerOptions {
+        container: Some(made.id),
+        repo: Some("ironhook-test-repeat".into()),
+        tag: Some(value.into()),
+        ..Default::default()
+    };
+    let labels = [("dev.ironhook.repeat".to_owned(), value.to_owned())].into();
+    engine.commit_container(tag, ContainerConfig { labels: Some(labels), ..Default::default() }).await.unwrap();
+    format!("ironhook-test-repeat:{value}")
+}
+
 async fn wait_for(path: &Path) {
     let there = async {
         while !path.exists() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), there).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), there).await.unwrap();
 }

@@ -15,6 +15,9 @@ pub mod ironhook {
     include!("gen/ironhook.v1.rs");
 }
 
+/// Metadata of every classic call of our agent; its value is the agent's version. A server of ours that sees it refuses
+/// a report that differs from how the action has ended (`aborted`); workers without it would repeat theirs for ever.
+pub const AGENT_HEADER: &str = "x-ironhook-version";
 /// The path prefix of the classic service as workers of 0.6 to 0.8 call it (wire reference §4.1).
 pub const CLASSIC_PREFIX_OLD: &str = "/github.com.tinkerbell.tink.protos.workflow.WorkflowService/";
 /// The path prefix of the classic service as workers of 0.9 and later call it.

@@ -6,12 +6,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use spec::Mac;
 use spec::activity::{Activity, What};
+use spec::event::Progress;
 use tokio::sync::broadcast;
 
 /// How much is replayed to who comes late.
 const RING: usize = 4096;
 /// How far a live listener may lag behind.
 const LIVE: usize = 1024;
+
+/// The longest text that is kept and sent, in bytes; workers write what they like.
+const TEXT: usize = 1024;
 
 /// Where everything that happens goes through.
 pub struct ActivityLog {
@@ -33,7 +37,8 @@ impl ActivityLog {
     }
 
     /// Tells of something that somebody else has seen.
-    pub fn pass_on(&self, activity: Activity) {
+    pub fn pass_on(&self, mut activity: Activity) {
+        cut(&mut activity);
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         if ring.len() == RING {
             ring.pop_front();
@@ -47,6 +52,33 @@ impl ActivityLog {
     pub fn listen(&self) -> (Vec<Activity>, broadcast::Receiver<Activity>) {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         (ring.iter().cloned().collect(), self.live.subscribe())
+    }
+}
+
+/// Cuts every text there is.
+fn cut(activity: &mut Activity) {
+    let Activity { at_ms: _, mac: _, machine, what } = activity;
+    let texts: [Option<&mut String>; 5] = match what {
+        What::Dhcp { address: _, client } => [Some(client), None, None, None, None],
+        What::Refused { asked, why } => [Some(asked), Some(why), None, None, None],
+        What::Script { boots } => [Some(boots), None, None, None, None],
+        What::File { service, path, bytes: _, total: _, ms: _ } => [Some(service), Some(path), None, None, None],
+        What::Phase { phase } => [Some(&mut phase.name), None, None, None, None],
+        What::Action { workflow, task, action, state, message } => {
+            [Some(workflow), Some(task), Some(action), Some(state), Some(message)]
+        }
+        What::Progress { workflow, action, progress: Progress { done: _, total: _, unit, message } } => {
+            [Some(workflow), Some(action), Some(unit), Some(message), None]
+        }
+        What::Workflow { workflow, state, message } => [Some(workflow), Some(state), Some(message), None, None],
+    };
+    for text in texts.into_iter().flatten().chain(machine) {
+        if text.len() > TEXT {
+            const MORE: &str = "...";
+            text.truncate(text.floor_char_boundary(TEXT - MORE.len()));
+            text.push_str(MORE);
+            text.shrink_to_fit();
+        }
     }
 }
 
@@ -65,5 +97,20 @@ mod tests {
         assert_eq!(past[0].what, What::Script { boots: "5".into() });
         assert_eq!(live.try_recv().unwrap().what, What::Script { boots: "99999".into() });
         assert!(live.try_recv().is_err());
+    }
+
+    #[test]
+    fn long_texts_are_cut_wherever_they_are() {
+        let log = ActivityLog::new();
+        let (_, mut live) = log.listen();
+        let long = || "é".repeat(100_000);
+        let progress = Progress { unit: long(), message: long(), ..Progress::default() };
+        log.tell(None, Some(long()), What::Progress { workflow: "default/w".into(), action: long(), progress });
+        log.tell(None, None, What::Refused { asked: long(), why: long() });
+        for kept in log.listen().0.into_iter().chain([live.try_recv().unwrap(), live.try_recv().unwrap()]) {
+            let json = serde_json::to_string(&kept).unwrap();
+            assert!(json.len() < 4 * TEXT + 300, "{}", json.len());
+            assert!(json.contains("é...\"") && (json.contains("default/w") || json.contains("refused")), "{json}");
+        }
     }
 }

@@ -29,10 +29,21 @@ pub struct Record {
     pub key: Key,
     /// Its spec.
     pub spec: HardwareSpec,
-    /// `namespace/name` of the workflow that its next boot is for, and whether that lets it netboot.
-    waiting: Option<(String, bool)>,
+    /// The workflow that its next boot is for.
+    waiting: Option<Waiting>,
     /// How its newest workflow ended, when none waits.
     ended: Option<String>,
+}
+
+/// What a workflow means to a machine.
+#[derive(Clone, Debug)]
+struct Waiting {
+    /// It lets the machine netboot.
+    toggled: bool,
+    /// It has begun.
+    running: bool,
+    /// The machine as the template spells it in `worker`, if it does: only a worker of that very name is served.
+    worker: Option<String>,
 }
 
 #[derive(Default)]
@@ -124,7 +135,7 @@ impl Record {
     fn machine(&self, mac: Mac, interface: &Interface, dhcp: &Dhcp) -> Machine {
         let netboot = interface.netboot.as_ref();
         let allowed = netboot.and_then(|n| n.allow_pxe).unwrap_or(false);
-        let toggled = self.waiting.as_ref().is_some_and(|(_, toggled)| *toggled);
+        let toggled = self.waiting.as_ref().is_some_and(|waiting| waiting.toggled);
         Machine {
             name: self.key.id(),
             mac,
@@ -136,7 +147,9 @@ impl Record {
     }
 
     fn boot(&self, mac: Mac, netboot: Option<&crate::objects::hardware::Netboot>) -> Boot {
-        let worker = self.spec.agent_id.clone().filter(|id| !id.is_empty()).unwrap_or_else(|| mac.to_string());
+        let agent_id = || self.spec.agent_id.clone().filter(|id| !id.is_empty());
+        let spelled = self.waiting.as_ref().and_then(|waiting| waiting.worker.clone());
+        let worker = spelled.or_else(agent_id).unwrap_or_else(|| mac.to_string());
         match (&self.waiting, WorkerId::try_from(worker)) {
             (None, _) => Boot::Disk {
                 why: match &self.ended {
@@ -144,7 +157,7 @@ impl Record {
                     Some(ended) => format!("no workflow is waiting, {ended}"),
                 },
             },
-            (Some(_), Err(error)) => Boot::Disk { why: format!("its agentID cannot be used: {error}") },
+            (Some(_), Err(error)) => Boot::Disk { why: format!("its worker id cannot be used: {error}") },
             (Some(_), Ok(worker_id)) => Boot::Installer(Installer {
                 worker_id,
                 facility: self.facility(),
@@ -222,11 +235,24 @@ impl Index {
         };
         for record in self.records.iter_mut().filter(|record| named(record)) {
             let record = Arc::make_mut(record);
-            if waits {
-                record.waiting = Some((object.key.id(), toggled));
+            let running = status.state == State::Running;
+            // What has begun is finished first.
+            if waits && (running || record.waiting.as_ref().is_none_or(|other| !other.running)) {
+                let worker = worker_of(&record.spec, status);
+                record.waiting = Some(Waiting { toggled, running, worker });
             } else if status.state.is_final() {
                 record.ended = Some(format!("workflow {} has ended with {}", object.key.id(), status.state));
             }
         }
     }
+}
+
+/// The name that a workflow has for a machine: in the first of its tasks that is not done, or else in any.
+fn worker_of(spec: &HardwareSpec, status: &WorkflowStatus) -> Option<String> {
+    let ids = spec.worker_ids();
+    let mut own = status.tasks.iter().filter(|task| ids.contains(&task.agent_id)).peekable();
+    let first = own.peek().map(|task| task.agent_id.clone());
+    own.find(|task| task.actions.iter().any(|action| !action.state.is_final()))
+        .map(|task| task.agent_id.clone())
+        .or(first)
 }

@@ -83,6 +83,24 @@ async fn workers_of_older_generations_call_the_old_name() {
 }
 
 #[tokio::test]
+async fn a_report_of_an_action_that_ended_otherwise_is_refused_to_those_who_understand_it() {
+    let (_dir, server) = started();
+    let mut worker = server.classic().await;
+    worker.report_action_status(report("first", State::Timeout)).await.unwrap();
+    for (state, refused) in [(State::Running, true), (State::Success, true), (State::Timeout, false)] {
+        // A stock worker repeats a refused end for ever, so it is told OK; but never that it may begin.
+        let stock = worker.report_action_status(report("first", state)).await;
+        let begins = state == State::Running;
+        assert_eq!(stock.map_err(|error| error.code()).err(), begins.then_some(Code::Aborted), "{state:?}");
+        let mut ours = tonic::Request::new(report("first", state));
+        ours.metadata_mut().insert(proto::AGENT_HEADER, "1".parse().unwrap());
+        let answer = worker.report_action_status(ours).await;
+        assert_eq!(answer.map_err(|error| error.code()).err(), refused.then_some(Code::Aborted), "{state:?}");
+    }
+    assert_eq!(server.workflow().await["status"]["state"], "TIMEOUT");
+}
+
+#[tokio::test]
 async fn a_failure_is_told_with_its_reason() {
     let (_dir, server) = started();
     let (mut worker, mut machine) = (server.classic().await, server.machine().await);
@@ -278,6 +296,14 @@ async fn objects_can_be_watched_and_changed_like_those_of_kubernetes() {
     assert_eq!((status["kind"].as_str(), status["reason"].as_str()), (Some("Status"), Some("Conflict")));
     let old = client.get(format!("{base}?watch=true&resourceVersion=99999999999999999999")).send().await.unwrap();
     assert_eq!(old.status(), 400);
+    for body in ["[]", "\"text\"", "7", "null"] {
+        let json = |request: reqwest::RequestBuilder| request.header("content-type", "application/json").body(body);
+        for request in [client.post(&base), client.put(format!("{base}/m1"))] {
+            let refused = json(request).send().await.unwrap();
+            assert_eq!(refused.status(), 400, "{body}");
+            assert!(refused.text().await.unwrap().contains("the body is not an object"), "{body}");
+        }
+    }
     let mut seen = Vec::new();
     while seen.iter().filter(|byte| **byte == b'\n').count() < 2 {
         seen.extend_from_slice(&watch.chunk().await.unwrap().expect("the watch has ended"));
@@ -287,6 +313,33 @@ async fn objects_can_be_watched_and_changed_like_those_of_kubernetes() {
     assert_eq!((events[0]["type"].as_str(), events[1]["type"].as_str()), (Some("ADDED"), Some("MODIFIED")));
     assert_eq!(events[1]["object"]["metadata"]["labels"]["rack"], "1");
     assert!(server.terminate().success(), "a watch under way keeps the server from ending");
+}
+
+#[tokio::test]
+async fn a_machine_boots_as_the_worker_that_its_workflow_waits_for() {
+    // As apply accepts them: another interface, the agentID, the id of the instance.
+    for worker in ["52:54:00:12:34:02", "agent-7", "i-42"] {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(dir.path());
+        let hardware = HARDWARE.replace("spec:\n", "spec:\n  agentID: agent-7\n").replace(
+            "    - netboot",
+            "    - netboot: {allowPXE: true}\n      dhcp: {mac: 52:54:00:12:34:02}\n    - netboot",
+        );
+        let workflow = WORKFLOW.replace(WORKER, worker);
+        let applied = server.apply(dir.path(), &[("h.yaml", &hardware), ("t.yaml", TEMPLATE), ("w.yaml", &workflow)]);
+        assert!(applied.status.success(), "{}", text(&applied.stderr));
+        let url = format!("{}/ipxe/script/{WORKER}/auto.ipxe", server.url("http"));
+        let expected = format!("worker_id={worker}");
+        let mut script = http(&url).await.1;
+        for _ in 0..1000 {
+            if script.contains(&expected) {
+                break;
+            }
+            script = http(&url).await.1;
+        }
+        assert!(script.contains(&expected), "{script}");
+        assert_eq!(contexts(&mut server.classic().await, worker).await.len(), 1);
+    }
 }
 
 #[tokio::test]

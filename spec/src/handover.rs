@@ -14,6 +14,16 @@ pub enum Mode {
     Poweroff,
 }
 
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reboot => "reboot",
+            Self::Kexec => "kexec",
+            Self::Poweroff => "poweroff",
+        })
+    }
+}
+
 /// Asked of init by the agent, after the server has acknowledged the last report.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,4 +43,16 @@ pub struct Response {
     /// Why not, otherwise empty.
     #[serde(default)]
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_the_word_that_travels() {
+        for mode in [Mode::Reboot, Mode::Kexec, Mode::Poweroff] {
+            assert_eq!(serde_json::to_string(&mode).unwrap(), format!("\"{mode}\""));
+        }
+    }
 }

@@ -23,7 +23,7 @@ fn job(name: &str, begun: bool) -> Job {
         environment: vec![],
         pid: String::new(),
     };
-    Job { attempt: Attempt::of(&action, 1), action, begun, claimed_ms: 0 }
+    Job { attempt: Attempt::of(&action, 1), action, begun, untouched: !begun, claimed_ms: 0 }
 }
 
 fn ended(name: &str, handover: Option<Mode>) -> Ended {
@@ -32,6 +32,10 @@ fn ended(name: &str, handover: Option<Mode>) -> Ended {
 
 fn container() -> Container {
     Container { id: "c".into(), started_ms: 0 }
+}
+
+fn idle_after(name: &str) -> State {
+    State::Idle { last: Some(ended(name, None)), claimed: None }
 }
 
 const REFUSED: Answer = Answer::Refused { gone: false, doubt: false };
@@ -59,7 +63,7 @@ fn an_action_goes_through_every_state_in_order() {
     let (state, command) = decide(state, Event::Finished(attempt.clone(), finish, 1));
     assert_eq!(command, Command::ReportEnd(ended("a", None)));
     let (state, command) = decide(state, Event::EndAnswered(attempt, Answer::Acknowledged));
-    assert_eq!((state, command), (State::Idle { last: Some(ended("a", None)) }, Command::Poll));
+    assert_eq!((state, command), (idle_after("a"), Command::Poll));
 }
 
 #[test]
@@ -72,6 +76,21 @@ fn a_refused_start_touches_nothing_unless_the_server_says_it_runs() {
         assert_eq!(matches!(state, State::Running { resumed: true, .. }), starts, "{begun} {answer:?}");
         assert_eq!(matches!(state, State::Idle { .. }), !starts, "{begun} {answer:?}");
     }
+}
+
+#[test]
+fn what_was_claimed_in_this_boot_and_not_started_is_known_as_untouched() {
+    let attempt = job("a", false).attempt;
+    for (answer, untouched) in [(REFUSED, true), (DOUBTFUL, true), (GONE, false)] {
+        let idle = after(claimed("a", false), Event::StartAnswered(attempt.clone(), answer));
+        let (idle, _) = restarted(&idle);
+        let again = after(idle.clone(), Event::Offered(job("a", true)));
+        assert!(matches!(&again, State::Claimed(job) if job.begun && job.untouched == untouched), "{again:?}");
+        let other = after(idle, Event::Offered(job("b", true)));
+        assert!(matches!(&other, State::Claimed(job) if !job.untouched), "{other:?}");
+    }
+    let cut_off = after(State::default(), Event::Offered(job("a", true)));
+    assert!(matches!(&cut_off, State::Claimed(job) if !job.untouched), "{cut_off:?}");
 }
 
 #[test]
@@ -91,7 +110,7 @@ fn the_machine_is_handed_over_only_after_a_success_on_record() {
 
 #[test]
 fn a_server_that_lost_a_report_gets_it_again_and_a_fresh_attempt_is_run() {
-    let idle = State::Idle { last: Some(ended("a", None)) };
+    let idle = idle_after("a");
     let again = after(idle.clone(), Event::Offered(job("a", true)));
     assert_eq!(again, State::Reporting(Ended { doubt: true, ..ended("a", None) }));
     let fresh = after(idle.clone(), Event::Offered(job("a", false)));
@@ -214,6 +233,8 @@ impl World {
             }
             Command::Prepare { job, resumed } => {
                 let i = Self::index(&job.attempt);
+                let known = job.untouched || self.containers.contains_key(&i);
+                assert!(known, "taken for a job that was cut off by a loss of power");
                 if !resumed || !self.containers.contains_key(&i) {
                     self.containers.insert(i, false);
                 }

@@ -11,6 +11,7 @@ use proto::{CLASSIC_PREFIX, CLASSIC_PREFIX_OLD};
 use spec::WorkerId;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
@@ -97,7 +98,10 @@ impl Classic {
         self.ready().await?;
         let path = self.path(method)?;
         let codec: ProstCodec<Q, A> = ProstCodec::default();
-        Ok(self.grpc.unary(Request::new(request), path, codec).await?.into_inner())
+        let mut request = Request::new(request);
+        let version = MetadataValue::from_static(env!("CARGO_PKG_VERSION"));
+        request.metadata_mut().insert(proto::AGENT_HEADER, version);
+        Ok(self.grpc.unary(request, path, codec).await?.into_inner())
     }
 
     /// Keeps the other prefix if the server knows it, else gives back what the first one was answered with.

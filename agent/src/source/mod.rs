@@ -142,7 +142,7 @@ impl Source {
         let mut backoff = Backoff::new(self.retry);
         let mut doubt = false;
         let mut said = String::new();
-        let state = State::try_from(status.action_status).map_or("?", |state| state.as_str_name());
+        let state = word(status.action_status());
         loop {
             let result = match self.report_detail(attempt, failure).await {
                 Err(error) => Err(error),
@@ -152,7 +152,7 @@ impl Source {
                 Ok(()) => return Answer::Acknowledged,
                 Err(error) if refusal(&error) => {
                     tracing::warn!(%attempt, state, "report refused by the server: {}", describe(&error));
-                    return Answer::Refused { gone: error.code() == Code::NotFound, doubt };
+                    return Answer::Refused { gone: gone(&error), doubt };
                 }
                 Err(error) => {
                     let why = describe(&error);
@@ -176,7 +176,7 @@ impl Source {
         }
         match self.machine.report_failure(convert::failure_detail(attempt, failure)).await {
             Ok(_) => Ok(()),
-            Err(error) if refusal(&error) || error.code() == Code::Unimplemented => {
+            Err(error) if !transport(&error) || answered(&error) => {
                 tracing::warn!(%attempt, "failure detail refused by the server: {}", describe(&error));
                 Ok(())
             }
@@ -266,7 +266,18 @@ impl Source {
 
 /// The server has understood and will never accept.
 fn refusal(status: &Status) -> bool {
-    matches!(status.code(), Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition)
+    gone(status) || matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition)
+}
+
+/// There is nothing to do for us: no such workflow or action, it is another worker's, or it has ended without us
+/// (`proto::AGENT_HEADER`).
+fn gone(status: &Status) -> bool {
+    matches!(status.code(), Code::NotFound | Code::PermissionDenied | Code::Aborted)
+}
+
+/// Not a fault on the way: `unknown` without a cause is what servers written in Go say of an error without a code.
+fn answered(status: &Status) -> bool {
+    status.code() == Code::Unknown && std::error::Error::source(status).is_none()
 }
 
 /// The call may not have reached the server, or its answer not us.
@@ -277,7 +288,18 @@ fn transport(status: &Status) -> bool {
 
 /// Nothing was recorded, for certain.
 fn definite(status: &Status) -> bool {
-    refusal(status) || matches!(status.code(), Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied)
+    refusal(status) || matches!(status.code(), Code::Unimplemented | Code::Unauthenticated)
+}
+
+/// A state for people.
+fn word(state: State) -> &'static str {
+    match state {
+        State::Pending => "pending",
+        State::Running => "running",
+        State::Failed => "failed",
+        State::Timeout => "timeout",
+        State::Success => "success",
+    }
 }
 
 /// Code, message and causes in one line.

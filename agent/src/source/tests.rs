@@ -86,12 +86,29 @@ async fn a_report_is_repeated_until_answered_and_a_refused_duplicate_is_doubtful
 }
 
 #[tokio::test]
-async fn a_workflow_that_is_gone_is_told_apart() {
+async fn what_is_not_ours_to_do_is_told_apart() {
     let (server, mut source, _serving) = serving(Speaks::Classic);
     server.add("w", vec![action("a", "i")]);
     let (attempt, _) = offered(&mut source).await;
-    server.fail_next(&[Fault::NotFound]);
-    assert_eq!(source.report_start(&attempt).await, Answer::Refused { gone: true, doubt: false });
+    for code in [Code::NotFound, Code::PermissionDenied, Code::Aborted] {
+        server.fail_next(&[Fault::Refused(code)]);
+        assert_eq!(source.report_start(&attempt).await, Answer::Refused { gone: true, doubt: false }, "{code:?}");
+        server.fail_next(&[Fault::Unavailable, Fault::Refused(code)]);
+        let answer = source.report_end(&failed(&attempt)).await;
+        assert!(matches!(answer, Answer::Refused { gone: true, .. }), "{code:?} {answer:?}");
+    }
+    assert!(server.seen().ours, "the agent says who it is");
+}
+
+#[tokio::test]
+async fn a_refused_detail_does_not_hold_back_the_end() {
+    for code in [Code::PermissionDenied, Code::Unknown, Code::OutOfRange, Code::ResourceExhausted, Code::Aborted] {
+        let (server, mut source, _serving) = serving(Speaks::Both);
+        server.add("w", vec![action("a", "i")]);
+        let (attempt, _) = offered(&mut source).await;
+        server.refuse_details(code);
+        assert_eq!(source.report_end(&failed(&attempt)).await, Answer::Acknowledged, "{code:?}");
+    }
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use tonic::codegen::Service;
 use tonic::codegen::http;
 use tonic::codegen::tokio_stream::{Iter, iter};
 use tonic::server::NamedService;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 pub const WORKER: &str = "52:54:00:00:00:01";
 
@@ -39,8 +39,8 @@ pub enum Fault {
     Unavailable,
     /// Recorded, but the answer is lost.
     AnswerLost,
-    /// There is no such workflow.
-    NotFound,
+    /// Not recorded, and never will be.
+    Refused(Code),
 }
 
 /// Which services there are.
@@ -69,6 +69,10 @@ pub struct Seen {
     pub details: Vec<FailureDetail>,
     pub progress: Vec<Progress>,
     pub timelines: Vec<Timeline>,
+    /// What details are answered with instead of being taken.
+    pub details_refused: Option<Code>,
+    /// A report came with the agent's own header.
+    pub ours: bool,
 }
 
 impl Seen {
@@ -120,6 +124,17 @@ impl Server {
         self.0.send_modify(|seen| seen.faults.extend(faults));
     }
 
+    pub fn refuse_details(&self, code: Code) {
+        self.0.send_modify(|seen| seen.details_refused = Some(code));
+    }
+
+    /// As if an earlier life of the worker had begun the workflow's first action.
+    pub fn begin(&self, id: &str, actions: Vec<WorkflowAction>) {
+        let mut states = vec![State::Pending; actions.len()];
+        states[0] = State::Running;
+        self.0.send_modify(|seen| seen.workflows.push(Workflow { id: id.into(), actions, states }));
+    }
+
     pub fn seen(&self) -> Seen {
         self.0.borrow().clone()
     }
@@ -169,7 +184,7 @@ impl Server {
         self.note(call, |seen| fault = seen.faults.pop_front());
         match fault {
             Some(Fault::Unavailable) => return Err(Status::unavailable("the server restarts")),
-            Some(Fault::NotFound) => return Err(Status::not_found("no such workflow")),
+            Some(Fault::Refused(code)) => return Err(Status::new(code, "as the test wants it")),
             Some(Fault::AnswerLost) | None => {}
         }
         let mut result = Ok(());
@@ -234,6 +249,8 @@ impl WorkflowService for Server {
     }
 
     async fn report_action_status(&self, request: Request<WorkflowActionStatus>) -> Result<Response<Empty>, Status> {
+        let ours = request.metadata().contains_key(proto::AGENT_HEADER);
+        self.0.send_modify(|seen| seen.ours |= ours);
         self.report(request.into_inner()).map(|()| Response::new(Empty {}))
     }
 
@@ -262,8 +279,15 @@ impl Machine for Server {
     }
 
     async fn report_failure(&self, request: Request<FailureDetail>) -> Result<Response<FailureDetailResponse>, Status> {
-        self.note("ReportFailure", |seen| seen.details.push(request.into_inner()));
-        Ok(Response::new(FailureDetailResponse {}))
+        let mut refused = None;
+        self.note("ReportFailure", |seen| {
+            refused = seen.details_refused;
+            seen.details.push(request.into_inner());
+        });
+        match refused {
+            Some(code) => Err(Status::new(code, "as the test wants it")),
+            None => Ok(Response::new(FailureDetailResponse {})),
+        }
     }
 
     async fn report_timeline(&self, request: Request<Timeline>) -> Result<Response<TimelineResponse>, Status> {

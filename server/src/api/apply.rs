@@ -16,6 +16,7 @@ pub async fn apply(State(api): State<Api>, body: Result<Json<Request>, JsonRejec
         Ok(Json(request)) => request,
         Err(rejection) => return Refusal::bad_request(rejection.body_text()).into_response(),
     };
+    let _writing = api.writing.lock().await;
     match apply_files(&*api.engine.store, &request.files, Mode::Apply).await {
         Ok(outcomes) => {
             let applied: Vec<Outcome> = outcomes

@@ -5,10 +5,15 @@ mod activity;
 mod apply;
 mod objects;
 mod reply;
+#[cfg(test)]
+mod tests;
 mod watch;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, post};
+use tokio::sync::Mutex;
 
 use crate::engine::Engine;
 use crate::shutdown::Shutdown;
@@ -19,6 +24,8 @@ pub struct Api {
     engine: Engine,
     /// Ends streams that would go on for ever.
     shutdown: Shutdown,
+    /// Held from the checks of a change to its commit: what a check saw of other objects is then still so.
+    writing: Arc<Mutex<()>>,
 }
 
 /// All paths.
@@ -33,5 +40,5 @@ pub fn router(engine: Engine, shutdown: Shutdown) -> Router {
         .route(all, get(objects::list_all))
         .route(of_namespace, get(objects::list).post(objects::create))
         .route(one, get(objects::get).put(objects::replace).delete(objects::delete))
-        .with_state(Api { engine, shutdown })
+        .with_state(Api { engine, shutdown, writing: Arc::default() })
 }

@@ -93,6 +93,7 @@ pub async fn delete(
     Path(path): Path<(String, String, String)>,
 ) -> Result<Json<Value>, Refusal> {
     let key = key(path)?;
+    let _writing = api.writing.lock().await;
     api.engine.store.commit(vec![Change::Delete(key.clone(), None)]).await?;
     tracing::info!(object = %key, "deleted");
     Ok(Json(json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success" })))
@@ -110,6 +111,7 @@ async fn store(api: &Api, key: &Key, mut body: Value, mode: Mode) -> Result<Json
     }
     // JSON is YAML, so that one reader checks both.
     let file = File { name: "object".into(), text: body.to_string() };
+    let _writing = api.writing.lock().await;
     apply(&*api.engine.store, &[file], mode).await?;
     current(api, key)
 }
@@ -131,7 +133,8 @@ fn plural(word: &str) -> Result<Kind, Refusal> {
 }
 
 fn json_of(body: Result<Json<Value>, JsonRejection>) -> Result<Value, Refusal> {
-    body.map(|Json(value)| value).map_err(|rejection| Refusal::bad_request(rejection.body_text()))
+    let Json(value) = body.map_err(|rejection| Refusal::bad_request(rejection.body_text()))?;
+    if value.is_object() { Ok(value) } else { Err(Refusal::bad_request("the body is not an object")) }
 }
 
 fn bad_version(version: &str) -> Refusal {

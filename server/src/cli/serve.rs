@@ -1,6 +1,8 @@
 //! `ironhook serve`: puts the server together. Everything is bound before anything is served; each task has its owner
 //! here, which tells it when to end and waits for it.
 
+use std::collections::HashMap;
+use std::error::Error;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,7 +15,7 @@ use netboot::{LoaderTable, LoadersError, Netboot, Settings, Sink};
 use spec::activity::Activity;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use crate::activity::ActivityLog;
 use crate::config::{Config, ConfigError, Dhcp, Service};
@@ -78,7 +80,18 @@ pub enum ServeError {
     /// Signals.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
+    /// A part of the server is dead, and with it the server.
+    #[error("the server cannot go on, its {task} ended by itself")]
+    Ended {
+        /// Which part.
+        task: &'static str,
+        /// Why.
+        #[source]
+        source: Option<Failure>,
+    },
 }
+
+type Failure = Box<dyn Error + Send + Sync>;
 
 impl Serve {
     /// Until SIGTERM or SIGINT.
@@ -87,7 +100,9 @@ impl Serve {
         let sockets = Sockets::bind(&config).await?;
         let state = &config.state;
         std::fs::create_dir_all(state).map_err(|source| ServeError::State { path: state.clone(), source })?;
-        let store: Arc<dyn Store> = Arc::new(RedbStore::open(&state.join("ironhook.redb"))?);
+        let store = RedbStore::open(&state.join("ironhook.redb"))?;
+        let broken = store.broken();
+        let store: Arc<dyn Store> = Arc::new(store);
         let (machines, keeper) = machines::open(Arc::clone(&store))?;
         let engine = Engine { store, activity: Arc::new(ActivityLog::new()), machines };
         let loaders = LoaderTable::read(&config.loaders)?;
@@ -102,16 +117,19 @@ impl Serve {
             sink: Sink::new(sender),
         };
         let (trigger, shutdown) = shutdown::pair();
-        let mut tasks = Tasks { set: JoinSet::new(), shutdown };
+        let mut tasks = Tasks { set: JoinSet::new(), names: HashMap::new(), shutdown };
+        tasks.watch(broken);
         tasks.start(&engine, keeper, sightings);
         tasks.serve(sockets, engine, netboot);
-        let signal = shutdown::asked().await.map_err(ServeError::Signals)?;
-        tracing::info!(signal, "ending");
+        let result = tokio::select! {
+            signal = shutdown::asked() => signal.map_err(ServeError::Signals).map(|signal| tracing::info!(signal, "ending")),
+            early = tasks.early() => Err(early),
+        };
         trigger.pull();
         if tokio::time::timeout(GRACE, tasks.finish()).await.is_err() {
             tracing::warn!("some transfers were cut off");
         }
-        Ok(())
+        result
     }
 }
 
@@ -183,25 +201,49 @@ fn settings(config: &Config, sockets: &Sockets) -> Settings {
 
 /// The owner of every task of the server.
 struct Tasks {
-    set: JoinSet<()>,
+    set: JoinSet<Result<(), Failure>>,
+    names: HashMap<Id, &'static str>,
     shutdown: Shutdown,
 }
 
 impl Tasks {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = Result<(), Failure>> + Send + 'static) {
+        let id = self.set.spawn(task).id();
+        self.names.insert(id, name);
+    }
+
+    fn endless(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, async move {
+            task.await;
+            Ok(())
+        });
+    }
+
+    /// A store that cannot write looks alive and is not.
+    fn watch(&mut self, broken: impl Future<Output = StoreError> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        self.spawn("store", async move {
+            tokio::select! {
+                error = broken => Err(error.into()),
+                () = shutdown.wait() => Ok(()),
+            }
+        });
+    }
+
     /// What runs without a port.
     fn start(&mut self, engine: &Engine, keeper: Keeper, sightings: mpsc::Receiver<Activity>) {
-        self.set.spawn(keeper.run(self.shutdown.clone().wait()));
-        self.set.spawn(collect(sightings, Arc::clone(&engine.activity), self.shutdown.clone()));
-        self.set.spawn(engine.clone().run(self.shutdown.clone().wait()));
+        self.endless("index of machines", keeper.run(self.shutdown.clone().wait()));
+        self.endless("activity", collect(sightings, Arc::clone(&engine.activity), self.shutdown.clone()));
+        self.endless("engine", engine.clone().run(self.shutdown.clone().wait()));
     }
 
     fn serve(&mut self, sockets: Sockets, engine: Engine, netboot: Netboot) {
         let Sockets { dhcp, tftp, http, grpc, metadata, api, .. } = sockets;
         if let Some(socket) = dhcp {
-            self.set.spawn(netboot::dhcp::serve(socket, netboot.clone(), self.shutdown.clone().wait()));
+            self.endless("dhcp", netboot::dhcp::serve(socket, netboot.clone(), self.shutdown.clone().wait()));
         }
         if let Some(socket) = tftp {
-            self.set.spawn(netboot::tftp::serve(socket, netboot.clone(), self.shutdown.clone().wait()));
+            self.endless("tftp", netboot::tftp::serve(socket, netboot.clone(), self.shutdown.clone().wait()));
         }
         if let Some(listener) = metadata {
             self.router("metadata", listener, metadata::service(engine.machines.clone()));
@@ -213,18 +255,28 @@ impl Tasks {
 
     fn router(&mut self, service: &'static str, listener: TcpListener, router: Router) {
         let serving = netboot::http::serve(listener, router, self.shutdown.clone().wait());
-        self.set.spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(service, %error, "ended by itself");
-            }
-        });
+        self.spawn(service, async move { Ok(serving.await?) });
+    }
+
+    /// The first that ends although nobody asked it to.
+    async fn early(&mut self) -> ServeError {
+        let (id, source) = match self.set.join_next_with_id().await {
+            Some(Ok((id, ended))) => (Some(id), ended.err()),
+            Some(Err(error)) => (Some(error.id()), Some(error.into())),
+            None => (None, None),
+        };
+        let task = id.and_then(|id| self.names.get(&id).copied()).unwrap_or("last task");
+        ServeError::Ended { task, source }
     }
 
     async fn finish(mut self) {
-        while let Some(ended) = self.set.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a task ended by itself");
-            }
+        while let Some(ended) = self.set.join_next_with_id().await {
+            let (id, error) = match ended {
+                Ok((_, Ok(()))) => continue,
+                Ok((id, Err(error))) => (id, error),
+                Err(error) => (error.id(), error.into()),
+            };
+            tracing::error!(task = self.names.get(&id).copied(), error = crate::chain(&*error), "ended badly");
         }
     }
 }
@@ -233,5 +285,23 @@ async fn collect(mut sightings: mpsc::Receiver<Activity>, activity: Arc<Activity
     tokio::select! {
         () = async { while let Some(seen) = sightings.recv().await { activity.pass_on(seen) } } => {}
         () = shutdown.wait() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_task_that_ends_first_is_named_with_its_reason() {
+        let (_trigger, shutdown) = shutdown::pair();
+        let mut tasks = Tasks { set: JoinSet::new(), names: HashMap::new(), shutdown };
+        tasks.endless("rest", std::future::pending());
+        tasks.endless("panics", async { panic!("the reason") });
+        let said = crate::chain(&tasks.early().await);
+        assert!(said.starts_with("the server cannot go on, its panics ended by itself: "), "{said}");
+        assert!(said.contains("the reason"), "{said}");
+        tasks.watch(std::future::ready(StoreError::Closed));
+        assert!(crate::chain(&tasks.early().await).ends_with("its store ended by itself: the store is closed"));
     }
 }

@@ -12,10 +12,10 @@ use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
 
 use super::{needed, status};
-use crate::engine::{Engine, Offer};
+use crate::engine::{Engine, EngineError, Offer};
 use crate::objects::workflow::{Action, State, Task};
 use crate::workflow::canonical_worker;
-use crate::workflow::state::{News, Report};
+use crate::workflow::state::{News, Refused, Report};
 
 /// The service.
 pub struct Classic(pub Engine);
@@ -47,6 +47,7 @@ impl WorkflowService for Classic {
     }
 
     async fn report_action_status(&self, request: Request<WorkflowActionStatus>) -> Result<Response<Empty>, Status> {
+        let understands_late = request.metadata().contains_key(proto::AGENT_HEADER);
         let told = request.into_inner();
         needed("workflow_id", &told.workflow_id)?;
         needed("task_name", &told.task_name)?;
@@ -62,8 +63,18 @@ impl WorkflowService for Classic {
         };
         let worker = canonical_worker(&told.worker_id);
         let report = Report { worker, task: told.task_name, action: told.action_name, news };
-        self.0.report(&told.workflow_id, &report).await.map_err(|error| status(&error))?;
-        Ok(Response::new(Empty {}))
+        match self.0.report(&told.workflow_id, &report).await {
+            Ok(()) => Ok(Response::new(Empty {})),
+            // A stock worker repeats what is refused for ever (wire reference §12.9), so news of an end is taken from it and
+            // changes nothing; ours must know. To begin an action that has ended is nobody's to be told yes to.
+            Err(EngineError::Refused(late @ Refused::Late { .. }))
+                if state != WireState::Running && !understands_late =>
+            {
+                tracing::warn!(workflow = told.workflow_id, "a late report changes nothing: {late}");
+                Ok(Response::new(Empty {}))
+            }
+            Err(error) => Err(status(&error)),
+        }
     }
 
     async fn get_workflow_data(

@@ -76,6 +76,10 @@ impl Service for Machine {
             return Err(Status::invalid_argument(format!("a timeline has at most {MAX_PHASES} phases")));
         }
         let worker = canonical_worker(&timeline.worker_id);
+        // Anyone can reach this port; only what is told of machines that exist is remembered.
+        if self.engine.machines.record_by_worker(&worker).is_none() {
+            return Ok(Response::new(TimelineResponse {}));
+        }
         let known = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             let now = (timeline.boot_id.clone(), timeline.phases.len());

@@ -14,10 +14,13 @@ use tonic::{Code, Status};
 use crate::engine::{Engine, EngineError};
 use crate::workflow::state::Refused;
 
+/// The largest message a worker has reason to send: a failure with 64 KiB of log.
+const MAX_MESSAGE: usize = 256 << 10;
+
 /// All services, to be served on one port without TLS.
 pub fn router(engine: Engine) -> Router {
-    let classic = WorkflowServiceServer::new(classic::Classic(engine.clone()));
-    let machine = MachineServer::new(machine::Machine::new(engine));
+    let classic = WorkflowServiceServer::new(classic::Classic(engine.clone())).max_decoding_message_size(MAX_MESSAGE);
+    let machine = MachineServer::new(machine::Machine::new(engine)).max_decoding_message_size(MAX_MESSAGE);
     Routes::new(classic.clone()).add_service(prefix::OldName(classic)).add_service(machine).prepare().into_axum_router()
 }
 
@@ -27,6 +30,7 @@ fn status(error: &EngineError) -> Status {
         EngineError::NoSuchWorkflow(_) | EngineError::Refused(Refused::NoSuchAction { .. }) => Code::NotFound,
         EngineError::Refused(Refused::NotYours { .. }) => Code::PermissionDenied,
         EngineError::Refused(Refused::NotCurrent { .. } | Refused::Ended { .. }) => Code::FailedPrecondition,
+        EngineError::Refused(Refused::Late { .. }) => Code::Aborted,
         // Worth another try.
         EngineError::Store(_) | EngineError::View(_) => Code::Unavailable,
     };

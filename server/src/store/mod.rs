@@ -5,6 +5,8 @@ pub mod redb;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
@@ -114,9 +116,9 @@ pub enum StoreError {
     Database {
         /// What was tried.
         action: &'static str,
-        /// Why.
+        /// Why; all who waited for the same write get it.
         #[source]
-        source: Box<::redb::Error>,
+        source: Arc<::redb::Error>,
     },
     /// The writer could not be started.
     #[error("cannot start the writer of the database")]

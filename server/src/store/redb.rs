@@ -26,6 +26,9 @@ const HISTORY: u64 = 10_000;
 /// Commits of one disk flush, and how many may wait.
 const BATCH: usize = 64;
 
+/// Why nothing can be written any more.
+type Broken = Option<Arc<redb::Error>>;
+
 struct Request {
     changes: Vec<Change>,
     answer: oneshot::Sender<Result<u64, StoreError>>,
@@ -36,6 +39,7 @@ pub struct RedbStore {
     database: Arc<Database>,
     requests: Option<mpsc::Sender<Request>>,
     revision: watch::Receiver<u64>,
+    broken: watch::Receiver<Broken>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -44,14 +48,30 @@ impl RedbStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let database = Database::create(path)
             .map_err(|e| StoreError::Open { path: path.display().to_string(), source: Box::new(e.into()) })?;
+        Self::over(database)
+    }
+
+    pub(super) fn over(database: Database) -> Result<Self, StoreError> {
         let newest = prepare(&database).map_err(failed("be prepared"))?;
         let database = Arc::new(database);
         let (requests, waiting) = mpsc::channel(BATCH);
         let (told, revision) = watch::channel(newest);
-        let writer = Writer { database: Arc::clone(&database), waiting, told };
+        let (fail, broken) = watch::channel(None);
+        let writer = Writer { database: Arc::clone(&database), waiting, told, fail };
         let writer =
             std::thread::Builder::new().name("store".into()).spawn(move || writer.run()).map_err(StoreError::Thread)?;
-        Ok(Self { database, requests: Some(requests), revision, writer: Some(writer) })
+        Ok(Self { database, requests: Some(requests), revision, broken, writer: Some(writer) })
+    }
+
+    /// Returns when a write has failed, with its cause: redb writes nothing after that until it is opened again.
+    pub fn broken(&self) -> impl Future<Output = StoreError> + Send + 'static {
+        let mut broken = self.broken.clone();
+        async move {
+            match broken.wait_for(Option::is_some).await.map(|cause| cause.clone()) {
+                Ok(Some(source)) => StoreError::Database { action: "write", source },
+                _ => StoreError::Closed,
+            }
+        }
     }
 }
 
@@ -141,6 +161,7 @@ struct Writer {
     database: Arc<Database>,
     waiting: mpsc::Receiver<Request>,
     told: watch::Sender<u64>,
+    fail: watch::Sender<Broken>,
 }
 
 impl Writer {
@@ -148,16 +169,17 @@ impl Writer {
         let mut batch = Vec::with_capacity(BATCH);
         while self.waiting.blocking_recv_many(&mut batch, BATCH) > 0 {
             let (changes, answers): (Vec<_>, Vec<_>) = batch.drain(..).map(|r: Request| (r.changes, r.answer)).unzip();
-            match write_all(&self.database, &changes) {
+            let before = self.fail.borrow().clone();
+            match before.map_or_else(|| write_all(&self.database, &changes).map_err(Arc::new), Err) {
                 Ok((revision, results)) => {
                     // Waiters are woken before the answers go out, so whoever asked also finds its own event.
                     self.told.send_replace(revision);
                     answers.into_iter().zip(results).for_each(|(answer, result)| drop(answer.send(result)));
                 }
                 Err(error) => {
-                    tracing::error!(error = %error, "the database cannot write");
+                    self.fail.send_replace(Some(Arc::clone(&error)));
                     answers.into_iter().for_each(|answer| {
-                        let source = Box::new(redb::Error::Corrupted(error.to_string()));
+                        let source = Arc::clone(&error);
                         drop(answer.send(Err(StoreError::Database { action: "write", source })));
                     });
                 }
@@ -273,5 +295,5 @@ fn event((revision, code, path, value): LogRow) -> Result<Event, StoreError> {
 }
 
 fn failed(action: &'static str) -> impl FnOnce(redb::Error) -> StoreError {
-    move |source| StoreError::Database { action, source: Box::new(source) }
+    move |source| StoreError::Database { action, source: Arc::new(source) }
 }

@@ -1,6 +1,11 @@
 //! What every store must do, tried on the one there is.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ::redb::backends::InMemoryBackend;
+use ::redb::{Database, StorageBackend};
 
 use super::redb::RedbStore;
 use super::{Change, Happened, Store, StoreError};
@@ -109,4 +114,51 @@ async fn of_many_writers_each_revision_has_one_winner() {
         won += usize::from(task.await.unwrap());
     }
     assert_eq!(won, 1);
+}
+
+/// A disk that is full from some moment on.
+#[derive(Debug)]
+struct Disk(InMemoryBackend, Arc<AtomicBool>);
+
+impl Disk {
+    fn full<T>(&self, done: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if self.1.load(Ordering::SeqCst) { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { done() }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.full(|| self.0.set_len(len))
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.full(|| self.0.sync_data())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.full(|| self.0.write(offset, data))
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_fails_is_the_end_and_tells_its_cause() {
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = Disk(InMemoryBackend::new(), Arc::clone(&full));
+    let store = RedbStore::over(Database::builder().create_with_backend(disk).unwrap()).unwrap();
+    let broken = store.broken();
+    store.commit(vec![Change::Create(key("a"), b"1".to_vec())]).await.unwrap();
+    full.store(true, Ordering::SeqCst);
+    let because = |error: &StoreError| crate::chain(error);
+    let first = store.commit(vec![Change::Create(key("b"), b"1".to_vec())]).await.unwrap_err();
+    full.store(false, Ordering::SeqCst);
+    // What comes later does not hide the cause behind redb's own "an error happened before".
+    let second = store.commit(vec![Change::Create(key("b"), b"1".to_vec())]).await.unwrap_err();
+    for error in [first, second, broken.await] {
+        assert!(because(&error).starts_with("the database cannot write: "), "{}", because(&error));
+        assert!(because(&error).ends_with("no storage space"), "{}", because(&error));
+    }
 }

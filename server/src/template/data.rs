@@ -41,6 +41,53 @@ fn empty_interface() -> Json {
     })
 }
 
+/// `.Hardware.Metadata` as Go's structs have it: what is not written is empty, a part that is not there at all is nil.
+fn metadata(written: &Json) -> Json {
+    let mut all = go(written);
+    if !all.is_object() {
+        all = json!({});
+    }
+    fill(
+        &mut all,
+        "",
+        json!({
+            "State": "", "BondingMode": 0, "Manufacturer": null, "Instance": null, "Custom": null, "Facility": null,
+        }),
+    );
+    fill(&mut all, "/Manufacturer", json!({"ID": "", "Slug": ""}));
+    fill(&mut all, "/Facility", json!({"PlanSlug": "", "PlanVersionSlug": "", "FacilityCode": ""}));
+    fill(&mut all, "/Custom", json!({"PreinstalledOperatingSystemVersion": null, "PrivateSubnets": []}));
+    let system = json!({"Slug": "", "Distro": "", "Version": "", "ImageTag": "", "OsSlug": ""});
+    fill(&mut all, "/Custom/PreinstalledOperatingSystemVersion", system.clone());
+    fill(
+        &mut all,
+        "/Instance",
+        json!({
+            "ID": "", "State": "", "Hostname": "", "AllowPxe": false, "Rescue": false, "OperatingSystem": null,
+            "AlwaysPxe": false, "IpxeScriptURL": "", "Ips": [], "Userdata": "", "CryptedRootPassword": "", "Tags": [],
+            "Storage": null, "SSHKeys": [], "NetworkReady": false,
+        }),
+    );
+    fill(&mut all, "/Instance/OperatingSystem", system);
+    fill(&mut all, "/Instance/Storage", json!({"Disks": [], "Raid": [], "Filesystems": []}));
+    for ip in all.pointer_mut("/Instance/Ips").and_then(Json::as_array_mut).into_iter().flatten() {
+        fill(
+            ip,
+            "",
+            json!({"Address": "", "Netmask": "", "Gateway": "", "Family": 0, "Public": false, "Management": false}),
+        );
+    }
+    all
+}
+
+/// Puts the fields under what is written of the struct at this place, if anything is.
+fn fill(all: &mut Json, at: &str, fields: Json) {
+    if let Some(slot) = all.pointer_mut(at).filter(|slot| slot.is_object()) {
+        let written = std::mem::replace(slot, fields);
+        crate::objects::overlay(slot, written);
+    }
+}
+
 /// The data of one workflow; `hardware` is the whole object.
 pub fn data(map: &BTreeMap<String, String>, hardware: Option<&Json>) -> Result<Value, TemplateError> {
     let mut all: BTreeMap<Arc<str>, Value> = BTreeMap::new();
@@ -69,13 +116,17 @@ fn contract(spec: &Json) -> Json {
         "Interfaces": interfaces,
         "UserData": text("userData"),
         "VendorData": text("vendorData"),
-        "Metadata": go(&spec["metadata"]),
+        "Metadata": metadata(&spec["metadata"]),
     })
 }
 
 fn go(json: &Json) -> Json {
     match json {
-        Json::Object(map) => Json::Object(map.iter().map(|(k, v)| (go_name(k), go(v))).collect::<Map<_, _>>()),
+        // Go leaves a field as it is when it reads null into it.
+        Json::Object(map) => {
+            let given = map.iter().filter(|(_, value)| !value.is_null());
+            Json::Object(given.map(|(key, value)| (go_name(key), go(value))).collect::<Map<_, _>>())
+        }
         Json::Array(list) => Json::Array(list.iter().map(go).collect()),
         other => other.clone(),
     }

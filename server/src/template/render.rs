@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gotmpl::parse::{Expr, ListNode, Pos};
+use gotmpl::parse::{Expr, ListNode, Node, Pos};
 use gotmpl::{TemplateError, Value};
 
 use super::Problem;
@@ -12,6 +12,9 @@ use super::parse::{MAIN, MARK, Template, walk_node};
 pub const MAX_RENDERED: usize = 262_144;
 /// The marks do not count, but must not make it endless either.
 const MAX_MARKED: usize = 4 * MAX_RENDERED;
+
+/// What gotmpl makes of nothing, and of any field of nothing, for which Go stops.
+const NOTHING: &str = "<no value>";
 
 /// What a template became.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,7 +40,10 @@ pub fn render(template: &Template, data: &Value) -> Result<Rendered, Problem> {
         let message = format!("the template renders to more than {MAX_RENDERED} bytes");
         return Err(Problem::new(0, "", message));
     }
-    Ok(rendered)
+    match rendered.text.lines().position(|line| line.contains(NOTHING)) {
+        Some(at) => Err(nothing(template, data, rendered.line(at + 1))),
+        None => Ok(rendered),
+    }
 }
 
 /// Takes the marks out of a text and remembers what they said.
@@ -73,18 +79,8 @@ fn execute(template: &Template, main: ListNode, data: &Value) -> Result<String, 
 /// gotmpl does not say where execution failed. Its beginning fails exactly from the failing node on, so the node is
 /// found by halving; within it the first use of the missing key is meant.
 fn locate(template: &Template, data: &Value, error: &TemplateError) -> Problem {
-    let nodes = &template.main.nodes;
-    let fails = |length: usize| {
-        let start = ListNode { pos: template.main.pos, nodes: nodes[..length].to_vec() };
-        execute(template, start, data).is_err()
-    };
-    let (mut good, mut bad) = (0, nodes.len());
-    while bad - good > 1 {
-        let middle = good + (bad - good) / 2;
-        *(if fails(middle) { &mut bad } else { &mut good }) = middle;
-    }
     let mut uses = Vec::new();
-    if let Some(node) = nodes.get(good) {
+    if let Some(node) = culprit(template, data, Result::is_err) {
         walk_node(node, &mut |expr| uses.push(expr));
     }
     let first = uses.first().map_or(0, |expr| expr.pos().line);
@@ -109,17 +105,62 @@ fn locate(template: &Template, data: &Value, error: &TemplateError) -> Problem {
     }
 }
 
+/// The node of the main part from which on its beginning is bad.
+fn culprit<'a>(
+    template: &'a Template,
+    data: &Value,
+    is_bad: impl Fn(&Result<String, TemplateError>) -> bool,
+) -> Option<&'a Node> {
+    let nodes = &template.main.nodes;
+    let (mut good, mut bad) = (0, nodes.len());
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        let start = ListNode { pos: template.main.pos, nodes: nodes[..middle].to_vec() };
+        *(if is_bad(&execute(template, start, data)) { &mut bad } else { &mut good }) = middle;
+    }
+    nodes.get(good)
+}
+
+/// The expression that has no value: the one that its node prints, or the only one on its line.
+fn nothing(template: &Template, data: &Value, line: usize) -> Problem {
+    let node = culprit(template, data, |start| start.as_ref().is_ok_and(|text| text.contains(NOTHING)));
+    let mut uses = Vec::new();
+    if let Some(Node::Action(action)) = node
+        && let [command] = action.pipe.commands.as_slice()
+        && let [expr] = command.args.as_slice()
+    {
+        uses.push(expr);
+    } else if let Some(node) = node {
+        walk_node(node, &mut |expr| uses.push(expr));
+        uses.retain(|expr| expr.pos().line == line);
+    }
+    let mut named = uses.into_iter().filter_map(|expr| Some((expr.pos().line, joined(&path(expr)?))));
+    match (named.next(), named.next()) {
+        (Some((line, name)), None) => Problem::new(line, &name, format!("{name} has no value")),
+        _ => Problem::new(line, "", "something on this line has no value"),
+    }
+}
+
 /// The written form of a path that asks for this key.
 fn path_to(expr: &Expr, key: &str) -> Option<(Pos, String)> {
-    let (start, path) = match expr {
-        Expr::Field(_, path) => (String::new(), path),
-        Expr::Variable(_, name, path) => (name.to_string(), path),
-        Expr::Chain(_, _, path) => ("(...)".to_owned(), path),
+    let path = path(expr)?;
+    let at = path.iter().skip(1).position(|part| *part == key)?;
+    Some((expr.pos(), joined(&path[..at + 2])))
+}
+
+/// What a path begins with, and its fields.
+fn path(expr: &Expr) -> Option<Vec<&str>> {
+    let (start, fields) = match expr {
+        Expr::Field(_, fields) => ("", fields),
+        Expr::Variable(_, name, fields) => (name.as_str(), fields),
+        Expr::Chain(_, _, fields) => ("(...)", fields),
         _ => return None,
     };
-    let at = path.iter().position(|part| part == key)?;
-    let name = path[..=at].iter().fold(start, |name, part| format!("{name}.{part}"));
-    Some((expr.pos(), name))
+    Some(std::iter::once(start).chain(fields.iter().map(|field| field.as_str())).collect())
+}
+
+fn joined(path: &[&str]) -> String {
+    path.join(".")
 }
 
 /// A text that refuses to grow without end.

@@ -197,6 +197,48 @@ fn hardware_has_both_spellings() {
 }
 
 #[test]
+fn quote_escapes_as_go_does() {
+    for (given, expected) in [
+        ("plain é 語 e\u{301} ' \"q\" \\", "\"plain é 語 e\u{301} ' \\\"q\\\" \\\\\""),
+        ("\u{7}\u{8}\u{c}\n\r\t\u{b}", r#""\a\b\f\n\r\t\v""#),
+        ("\0\u{1b}\u{7f}", r#""\x00\x1b\x7f""#),
+        ("\u{85}\u{a0}\u{200b}\u{feff}", r#""\u0085\u00a0\u200b\ufeff""#),
+        ("\u{e0001}", r#""\U000e0001""#),
+    ] {
+        assert_eq!(rendered("{{ quote .x }}", &[("x", given)], None).unwrap(), expected);
+    }
+}
+
+#[test]
+fn metadata_has_the_empty_fields_of_go() {
+    let with = |metadata: serde_json::Value| json!({"metadata": {"name": "m"}, "spec": {"metadata": metadata}});
+    let full = with(json!({"state": null, "instance": {"id": "i-1", "operating_system": {"slug": "d"}, "ips": [{}]}}));
+    let render = |text: &str, hardware| rendered(text, &[], Some(hardware));
+    let text = "{{ with .Hardware.Metadata }}[{{ .State }}{{ .BondingMode }}{{ with .Instance }}{{ .Hostname }}{{ .Rescue }}\
+                {{ .OperatingSystem.Distro }}{{ (index .Ips 0).Address }}{{ len .Tags }}{{ if .Storage }}x{{ end }}{{ end }}\
+                {{ if .Facility }}x{{ end }}]{{ end }}";
+    assert_eq!(render(text, &full).unwrap(), "[0false0]");
+    let none = json!({"metadata": {"name": "m"}, "spec": {}});
+    assert_eq!(
+        render("[{{ .Hardware.Metadata.State }}]{{ if .Hardware.Metadata.Instance }}x{{ end }}", &none).unwrap(),
+        "[]"
+    );
+    // A part that is not there has no fields; Go stops here, too.
+    let nothing = |text: &str| shown(&render(text, &none).unwrap_err());
+    assert_eq!(
+        nothing("a: 1\nb: {{ .Hardware.Metadata.Instance.ID }}\n"),
+        ["2:.Hardware.Metadata.Instance.ID: .Hardware.Metadata.Instance.ID has no value"]
+    );
+    assert_eq!(
+        nothing("a: 1\n{{ if true }}\nb: {{ .Hardware.Metadata.Instance.ID }}\n{{ end }}"),
+        ["3:.Hardware.Metadata.Instance.ID: .Hardware.Metadata.Instance.ID has no value"]
+    );
+    let two = nothing("a: 1\nb: {{ index (list .Hardware.Metadata.Facility) 0 }}\n");
+    assert_eq!(two.len(), 1, "{two:?}");
+    assert!(two[0].starts_with("2:"), "{two:?}");
+}
+
+#[test]
 fn output_is_limited() {
     let error = rendered("{{ range $i := 1000000 }}xxxxxxxxxxxxxxxxxxxxxxxx\n{{ end }}", &[], None).unwrap_err();
     assert!(error[0].message.contains("more than 262144 bytes"), "{error:?}");

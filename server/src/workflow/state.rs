@@ -52,7 +52,7 @@ pub enum News {
 pub enum Applied {
     /// This is the status now.
     Changed(Box<WorkflowStatus>),
-    /// It was known already, or came too late to matter.
+    /// It was known already, or is a detail that came too late to matter.
     Known,
 }
 
@@ -89,6 +89,16 @@ pub enum Refused {
         /// `task/action` that is expected.
         current: String,
     },
+    /// The action has ended, and otherwise than this report would have it.
+    #[error("action {task}/{action} has ended with {state} already")]
+    Late {
+        /// Which task was named.
+        task: String,
+        /// Which action was named.
+        action: String,
+        /// How it ended.
+        state: State,
+    },
     /// The workflow has ended.
     #[error("the workflow has ended with {state}, action {task}/{action} must not run")]
     Ended {
@@ -106,7 +116,12 @@ pub fn apply(status: &WorkflowStatus, report: &Report, now: Timestamp) -> Result
     let place = check(status, report)?;
     let known = status.actions().nth(place).map(|(_, action)| action.state).unwrap_or_default();
     match (known, &report.news) {
-        (State::Success | State::Failed | State::Timeout, _) => Ok(Applied::Known),
+        (State::Success, News::Succeeded { .. } | News::Detail(_))
+        | (State::Failed, News::Failed { .. } | News::Detail(_))
+        | (State::Timeout, News::TimedOut { .. } | News::Detail(_)) => Ok(Applied::Known),
+        (state, _) if state.is_final() => {
+            Err(Refused::Late { task: report.task.clone(), action: report.action.clone(), state })
+        }
         (State::Running, News::Running) => Ok(Applied::Known),
         (_, News::Detail(failure)) => {
             let failure = bounded(failure.clone());
@@ -176,13 +191,13 @@ impl WorkflowStatus {
             action.execution_stop = Some(now);
             let taken = now.duration_since(action.execution_start.unwrap_or(now));
             action.execution_duration = format!("{}s", taken.as_millis() as f64 / 1000.0);
-            action.message = message.to_owned();
+            action.message = words(message);
             let code = if state == State::Timeout { Code::Timeout } else { Code::Unknown };
             // A detail may have come first, even of an attempt that did not fail in the end.
             action.failure = match (state, action.failure.take()) {
                 (State::Success, _) => None,
                 (_, Some(told)) => Some(told),
-                (_, None) => Some(Failure::new(code, message)),
+                (_, None) => Some(Failure::new(code, words(message))),
             };
         });
         self.point_at(place);
@@ -221,8 +236,21 @@ impl WorkflowStatus {
     }
 }
 
-/// Keeps of the log what `status` may hold: its last lines, cut at the front.
+/// What a worker tells in words is kept up to this length; it is a sentence, not a log.
+const WORDS: usize = 1 << 10;
+/// Causes of a failure that are kept.
+const CAUSES: usize = 16;
+
+fn words(text: &str) -> String {
+    text.chars().take(WORDS).collect()
+}
+
+/// Keeps of a failure what `status` may hold; of the log its last lines, cut at the front.
 fn bounded(mut failure: Failure) -> Failure {
+    failure.code = words(&failure.code);
+    failure.message = words(&failure.message);
+    failure.causes.truncate(CAUSES);
+    failure.causes.iter_mut().for_each(|cause| *cause = words(cause));
     let tail = failure.log_tail.trim_end_matches('\n');
     let from = tail.rmatch_indices('\n').nth(TAIL_LINES - 1).map_or(0, |(at, _)| at + 1);
     let mut from = from.max(tail.len().saturating_sub(TAIL_BYTES));

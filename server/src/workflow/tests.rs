@@ -92,12 +92,26 @@ fn a_detail_alone_fails_nothing_and_a_success_forgets_it() {
 #[test]
 fn what_is_known_or_late_changes_nothing() {
     let status = after(&[("a", News::Running), ("a", success()), ("b", News::Running)]);
-    for (action, news) in [("a", News::Running), ("a", success()), ("a", failed()), ("b", News::Running)] {
+    for (action, news) in [("a", success()), ("a", News::Detail(Failure::default())), ("b", News::Running)] {
         assert_eq!(apply(&status, &of(action, news), NOW), Ok(Applied::Known), "{action}");
     }
-    let ended = after(&[("a", failed())]);
-    for news in [failed(), success(), News::Running, News::Detail(Failure::default())] {
-        assert_eq!(apply(&ended, &of("a", news), NOW), Ok(Applied::Known));
+}
+
+#[test]
+fn only_how_an_action_has_ended_is_acknowledged_again() {
+    let timed_out = || News::TimedOut { message: String::new() };
+    for (state, end) in [(State::Success, success()), (State::Failed, failed()), (State::Timeout, timed_out())] {
+        let ended = after(&[("a", News::Running), ("a", end.clone())]);
+        for news in [News::Running, success(), failed(), timed_out(), News::Detail(Failure::default())] {
+            let result = apply(&ended, &of("a", news.clone()), NOW);
+            let same = matches!(news, News::Detail(_)) || std::mem::discriminant(&news) == std::mem::discriminant(&end);
+            if same {
+                assert_eq!(result, Ok(Applied::Known), "{news:?} after {state}");
+            } else {
+                let late = Refused::Late { task: "first".into(), action: "a".into(), state };
+                assert_eq!(result, Err(late), "{news:?} after {state}");
+            }
+        }
     }
 }
 
@@ -127,7 +141,9 @@ fn the_global_clock_starts_with_the_first_action() {
     assert_eq!(over.state, State::Timeout);
     assert!(over.reason().contains("global timeout of 10 s"), "{}", over.reason());
     assert_eq!(expire(&over, later(200)), Applied::Known);
-    assert_eq!(apply(&over, &of("a", success()), later(111)), Ok(Applied::Known));
+    for news in [News::Running, success()] {
+        assert!(matches!(apply(&over, &of("a", news), later(111)), Err(Refused::Late { state: State::Timeout, .. })));
+    }
 }
 
 #[test]

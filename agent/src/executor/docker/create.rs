@@ -14,6 +14,8 @@ use crate::text::{digest, sanitised};
 pub const LABEL: &str = "dev.ironhook.action";
 /// What an action's image asks for, where privileges are given only to those that declare them.
 pub const PRIVILEGES_LABEL: &str = "dev.ironhook.privileges";
+/// What an action's image says about being run again after a run that was cut off: `safe`, `resume` or `never`.
+pub const REPEAT_LABEL: &str = "dev.ironhook.repeat";
 /// Where an action sees its workflow's directory.
 const WORKFLOW_TARGET: &str = "/workflow";
 const EVENTS_FILE: &str = "events.jsonl";
@@ -28,6 +30,16 @@ pub fn name(attempt: &Attempt) -> String {
 /// The value of [`LABEL`].
 pub fn label(attempt: &Attempt) -> String {
     attempt.to_string()
+}
+
+/// Whether an image's labels allow its action to be run again after a run that was cut off.
+pub fn may_repeat(labels: &HashMap<String, String>) -> bool {
+    labels.get(REPEAT_LABEL).is_some_and(|value| matches!(value.as_str(), "safe" | "resume"))
+}
+
+/// Whether an image's labels ask for privileges.
+pub fn declares_privileges(labels: &HashMap<String, String>) -> bool {
+    labels.get(PRIVILEGES_LABEL).is_some_and(|value| value == "privileged")
 }
 
 /// What the engine is asked for.
@@ -76,29 +88,8 @@ pub fn events_file(worker_dir: &Path, attempt: &Attempt) -> std::path::PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use spec::Action;
-
     use super::*;
-
-    fn job() -> Job {
-        let action = Action {
-            workflow: "default/install".parse().unwrap(),
-            task: "os install".into(),
-            name: "write/é".into(),
-            worker: "w".parse().unwrap(),
-            image: "i".into(),
-            timeout: Duration::from_secs(1),
-            command: vec!["a".into()],
-            on_timeout: vec![],
-            on_failure: vec![],
-            volumes: vec!["/dev:/dev".into()],
-            environment: vec!["K=V".into()],
-            pid: "host".into(),
-        };
-        Job { attempt: Attempt::of(&action, 1), action, begun: false, claimed_ms: 0 }
-    }
+    use crate::job::tests::job;
 
     #[test]
     fn the_engine_is_asked_for_what_the_field_expects() {
@@ -121,6 +112,15 @@ mod tests {
         job.action.volumes = vec!["/mine:/workflow:ro".into()];
         let binds = body(&job, "i".into(), true, Path::new("/worker")).host_config.unwrap().binds.unwrap();
         assert_eq!(binds.iter().filter(|bind| bind.contains(":/workflow")).count(), 1);
+    }
+
+    #[test]
+    fn only_an_image_that_says_so_is_run_again() {
+        let labels = |value: &str| HashMap::from([(REPEAT_LABEL.to_owned(), value.to_owned())]);
+        for (value, may) in [("safe", true), ("resume", true), ("never", false), ("", false), ("SAFE", false)] {
+            assert_eq!(may_repeat(&labels(value)), may, "{value}");
+        }
+        assert!(!may_repeat(&HashMap::new()));
     }
 
     #[test]

@@ -1,13 +1,16 @@
-//! The connection to the engine: which socket, and waiting until it answers.
+//! The connection to the engine: which socket, waiting until it is there, asking until it has answered.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use spec::{Code, Failure};
 
 use crate::backoff::Backoff;
 
+/// How long the engine may be away before that is the action's failure.
+pub const BUDGET: Duration = Duration::from_secs(600);
 /// Until the head of an answer; bodies may stream for as long as they like.
 const ANSWER: u64 = 120;
 const REGISTRY_AUTH: &str = "x-registry-auth";
@@ -35,7 +38,33 @@ pub async fn ready(sockets: &[PathBuf], budget: Option<Duration>) -> Result<Dock
     }
 }
 
-async fn connect(sockets: &[PathBuf]) -> Result<Docker, bollard::errors::Error> {
+/// Asks until the engine has answered; only its own answer, be it a refusal, is one. `call` must bear being repeated.
+pub async fn answer<T, F>(
+    sockets: &[PathBuf],
+    call: impl Fn(Docker) -> F + Send + Sync,
+) -> Result<Result<T, Error>, Failure>
+where
+    F: Future<Output = Result<T, Error>> + Send,
+{
+    let begun = Instant::now();
+    let mut backoff = Backoff::new(Duration::from_secs(2));
+    loop {
+        let docker = ready(sockets, Some(BUDGET)).await?;
+        match call(docker).await {
+            Err(error) if !is_answer(&error) && begun.elapsed() < BUDGET => {
+                tracing::warn!("the engine broke off, asking it again: {}", crate::text::chain(&error));
+            }
+            answer => return Ok(answer),
+        }
+        backoff.wait().await;
+    }
+}
+
+fn is_answer(error: &Error) -> bool {
+    matches!(error, Error::DockerResponseServerError { .. })
+}
+
+async fn connect(sockets: &[PathBuf]) -> Result<Docker, Error> {
     let socket = sockets.iter().find(|socket| socket.exists()).or(sockets.first());
     let path = socket.map(|socket| socket.display().to_string()).unwrap_or_default();
     let docker = Docker::connect_with_unix(&path, ANSWER, API_DEFAULT_VERSION)?.with_request_modifier(|mut request| {

@@ -3,8 +3,10 @@
 
 mod create;
 mod engine;
+mod follow;
 mod image;
 mod pull;
+mod state;
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,12 +14,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::models::ContainerState;
+use bollard::models::{ContainerCreateBody, ContainerState};
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions,
-    StopContainerOptions, WaitContainerOptions,
+    CreateContainerOptions, InspectContainerOptions, ListContainersOptions, RemoveContainerOptions,
+    StartContainerOptions, StopContainerOptions, WaitContainerOptions,
 };
 use futures_util::StreamExt;
 use proto::convert::Attempt;
@@ -28,19 +29,15 @@ use crate::backoff::Backoff;
 use crate::config::{Config, Credentials, Privileges};
 use crate::events;
 use crate::executor::Executor;
-use crate::executor::logs::{Log, Stream};
+use crate::executor::logs::Printer;
 use crate::executor::outcome::{Exit, Known, outcome};
 use crate::job::{Container, Finish, Job};
 use crate::progress::{Reporter, describe};
 use crate::text::chain;
 use crate::timeline::now_ms;
 
-/// How long the engine may take to come up before that is the action's failure.
-const ENGINE: Duration = Duration::from_secs(600);
 /// Between the request to end and the kill.
 const GRACE_SECONDS: i32 = 5;
-/// The engine closes the log soon after the container's end.
-const LOG_END: Duration = Duration::from_secs(5);
 const REMOVE: Duration = Duration::from_secs(10);
 
 /// The engine, and how actions are run on it.
@@ -51,6 +48,7 @@ pub struct Docker {
     credentials: Option<Credentials>,
     worker_dir: PathBuf,
     privileges: Privileges,
+    printer: Printer,
 }
 
 impl Docker {
@@ -62,46 +60,58 @@ impl Docker {
             credentials: config.credentials.clone(),
             worker_dir: config.worker_dir.clone(),
             privileges: config.privileges,
+            printer: Printer::new(std::io::stdout()),
         }
     }
 }
 
 impl Executor for Docker {
     async fn prepare(&self, job: &Job, resumed: bool, progress: &Reporter) -> Result<String, Failure> {
-        let docker = engine::ready(&self.sockets, Some(ENGINE)).await?;
-        for id in find(&docker, &job.attempt).await? {
+        let attempt = &job.attempt;
+        for id in self.ask("cannot list containers", move |docker| find(docker, attempt)).await? {
             if resumed {
                 tracing::info!(container = short(&id), "taking up the container of an earlier life");
                 return Ok(id);
             }
-            remove(&docker, &id).await.map_err(|error| start_failure("cannot remove a left-over container", &error))?;
+            let id = &id;
+            self.ask("cannot remove a left-over container", move |docker| remove(docker, id)).await?;
         }
         let reference = image::reference(self.registry.as_deref(), &job.action.image);
+        let docker = engine::ready(&self.sockets, Some(engine::BUDGET)).await?;
         pull::pull(&docker, &reference, self.credentials.as_ref(), progress).await?;
-        self.make_directories(&job.attempt)?;
-        let privileged = self.privileged(&docker, &reference).await?;
-        create(&docker, job, create::body(job, reference, privileged, &self.worker_dir)).await
+        let name = &reference;
+        let labels = self.ask("cannot read the image's labels", move |docker| labels(docker, name)).await?;
+        if resumed && !job.untouched && !create::may_repeat(&labels) {
+            return Err(cut_off());
+        }
+        self.make_directories(attempt)?;
+        let privileged = self.privileges == Privileges::Privileged || create::declares_privileges(&labels);
+        let body = &create::body(job, reference.clone(), privileged, &self.worker_dir);
+        self.ask("the container could not be created", move |docker| create(docker, attempt, body)).await
     }
 
     async fn run(&self, job: &Job, container: &Container, progress: &Reporter) -> Finish {
-        let id = container.id.as_str();
+        let (id, timeout) = (container.id.as_str(), job.action.timeout);
         let elapsed = Duration::from_millis(now_ms().saturating_sub(container.started_ms));
-        let left = job.action.timeout.saturating_sub(elapsed);
-        let docker = match engine::ready(&self.sockets, Some(ENGINE)).await {
+        let started = match engine::answer(&self.sockets, move |docker| start_if_new(docker, id)).await {
+            Ok(started) => started,
+            Err(failure) => return Finish::from(spec::Outcome::Failed(failure)),
+        };
+        // How it has ended already, perhaps while nobody looked, counts for more than what the clock says now.
+        let (over, start_error) = match started {
+            Ok(state) => (state::exit(&state, timeout, elapsed), String::new()),
+            Err(error) if is_missing(&error) => return Finish::from(outcome(Exit::Lost, Known::default())),
+            Err(error) => (Some(Exit::Status(128)), chain(&error)),
+        };
+        let docker = match engine::ready(&self.sockets, Some(engine::BUDGET)).await {
             Ok(docker) => docker,
             Err(failure) => return Finish::from(spec::Outcome::Failed(failure)),
         };
-        let start_error = match start_if_new(&docker, id).await {
-            Ok(()) => String::new(),
-            Err(error) if is_missing(&error) => return Finish::from(outcome(Exit::Lost, Known::default())),
-            Err(error) => chain(&error),
-        };
         let (done, ended) = watch::channel(false);
         let exit = async {
-            let exit = if start_error.is_empty() {
-                self.wait(&docker, id, left, job.action.timeout).await
-            } else {
-                Exit::Status(128)
+            let exit = match over {
+                Some(exit) => exit,
+                None => self.wait(&docker, id, timeout.saturating_sub(elapsed), timeout).await,
             };
             done.send_replace(true);
             exit
@@ -109,7 +119,7 @@ impl Executor for Docker {
         let file = create::events_file(&self.worker_dir, &job.attempt);
         let (exit, log_tail, told) = tokio::join!(
             exit,
-            follow_log(&docker, id, &job.action.name, ended.clone()),
+            follow::log(&docker, id, &job.action.name, &self.printer, ended.clone()),
             events::follow(file, progress.clone(), ended),
         );
         let state = inspect(&docker, id).await.ok();
@@ -127,8 +137,10 @@ impl Executor for Docker {
         let removed = tokio::time::timeout(REMOVE, async {
             // An engine that is not there has nothing that could be in the way.
             let docker = engine::ready(&self.sockets, Some(Duration::ZERO)).await?;
-            for id in find(&docker, attempt).await? {
-                remove(&docker, &id).await.map_err(|error| start_failure("cannot remove a container", &error))?;
+            let found = find(docker.clone(), attempt).await;
+            for id in found.map_err(|error| start_failure("cannot list containers", &error))? {
+                let removed = remove(docker.clone(), &id).await;
+                removed.map_err(|error| start_failure("cannot remove a container", &error))?;
             }
             Ok::<(), Failure>(())
         });
@@ -156,14 +168,12 @@ impl Docker {
         make(events, 0o777)
     }
 
-    async fn privileged(&self, docker: &bollard::Docker, reference: &str) -> Result<bool, Failure> {
-        if self.privileges == Privileges::Privileged {
-            return Ok(true);
-        }
-        let image = docker.inspect_image(reference).await;
-        let image = image.map_err(|error| start_failure("cannot read the image's labels", &error))?;
-        let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
-        Ok(labels.get(create::PRIVILEGES_LABEL).is_some_and(|value| value == "privileged"))
+    /// Asks the engine for what a job needs before it runs.
+    async fn ask<T, F>(&self, what: &str, call: impl Fn(bollard::Docker) -> F + Send + Sync) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Error>> + Send,
+    {
+        engine::answer(&self.sockets, call).await?.map_err(|error| start_failure(what, &error))
     }
 
     /// Waits for the container's end, over restarts of the engine, and ends it after its time.
@@ -197,37 +207,34 @@ impl Docker {
     }
 }
 
-async fn find(docker: &bollard::Docker, attempt: &Attempt) -> Result<Vec<String>, Failure> {
+async fn find(docker: bollard::Docker, attempt: &Attempt) -> Result<Vec<String>, Error> {
     let label = format!("{}={}", create::LABEL, create::label(attempt));
     let options = ListContainersOptions {
         all: true,
         filters: Some(HashMap::from([("label".to_owned(), vec![label])])),
         ..ListContainersOptions::default()
     };
-    let found = docker.list_containers(Some(options)).await;
-    let found = found.map_err(|error| start_failure("cannot list containers", &error))?;
+    let found = docker.list_containers(Some(options)).await?;
     Ok(found.into_iter().filter_map(|container| container.id).collect())
 }
 
-async fn create(
-    docker: &bollard::Docker,
-    job: &Job,
-    body: bollard::models::ContainerCreateBody,
-) -> Result<String, Failure> {
-    let name = create::name(&job.attempt);
+async fn labels(docker: bollard::Docker, reference: &str) -> Result<HashMap<String, String>, Error> {
+    let image = docker.inspect_image(reference).await?;
+    Ok(image.config.and_then(|config| config.labels).unwrap_or_default())
+}
+
+async fn create(docker: bollard::Docker, attempt: &Attempt, body: &ContainerCreateBody) -> Result<String, Error> {
+    let name = create::name(attempt);
     let options = || CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
     let created = match docker.create_container(Some(options()), body.clone()).await {
-        // The name is taken by a container without our label: nobody else names theirs so.
+        // The name is taken by one that was never started: nobody else names theirs so, and ours were looked for.
         Err(Error::DockerResponseServerError { status_code: 409, message }) => {
             tracing::warn!(container = name, "the name is taken, removing what has it: {message}");
-            remove(docker, &name)
-                .await
-                .map_err(|error| start_failure("cannot remove a left-over container", &error))?;
-            docker.create_container(Some(options()), body).await
+            remove(docker.clone(), &name).await?;
+            docker.create_container(Some(options()), body.clone()).await
         }
         created => created,
-    };
-    let created = created.map_err(|error| start_failure("the container could not be created", &error))?;
+    }?;
     for warning in created.warnings {
         tracing::warn!(container = name, "{warning}");
     }
@@ -239,14 +246,13 @@ async fn inspect(docker: &bollard::Docker, id: &str) -> Result<ContainerState, E
     Ok(found.state.unwrap_or_default())
 }
 
-/// A container that has run, or runs, is not started again: its action may not be repeatable.
-async fn start_if_new(docker: &bollard::Docker, id: &str) -> Result<(), Error> {
-    use bollard::models::ContainerStateStatusEnum::CREATED;
-    let state = inspect(docker, id).await?;
-    if state.status != Some(CREATED) || state.error.as_deref().is_some_and(|error| !error.is_empty()) {
-        return Ok(());
+/// Starts it unless that has happened before, and gives what it found; missed answers can so be asked for again.
+async fn start_if_new(docker: bollard::Docker, id: &str) -> Result<ContainerState, Error> {
+    let found = inspect(&docker, id).await?;
+    if state::is_new(&found) {
+        docker.start_container(id, None::<StartContainerOptions>).await?;
     }
-    docker.start_container(id, None::<bollard::query_parameters::StartContainerOptions>).await
+    Ok(found)
 }
 
 async fn stop(docker: &bollard::Docker, id: &str) {
@@ -262,7 +268,7 @@ async fn stop(docker: &bollard::Docker, id: &str) {
     }
 }
 
-async fn remove(docker: &bollard::Docker, id: &str) -> Result<(), Error> {
+async fn remove(docker: bollard::Docker, id: &str) -> Result<(), Error> {
     let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
     match docker.remove_container(id, Some(options)).await {
         Err(error) if !is_missing(&error) => Err(error),
@@ -270,32 +276,13 @@ async fn remove(docker: &bollard::Docker, id: &str) -> Result<(), Error> {
     }
 }
 
-/// Prints the log until the container has ended and the engine has closed it; gives its last 64 KiB.
-async fn follow_log(docker: &bollard::Docker, id: &str, action: &str, ended: watch::Receiver<bool>) -> String {
-    let mut log = Log::new(action, std::io::stdout());
-    let mut end = std::pin::pin!(async {
-        let mut ended = ended;
-        let _ = ended.wait_for(|ended| *ended).await;
-        tokio::time::sleep(LOG_END).await;
-    });
-    let options = LogsOptions { follow: true, stdout: true, stderr: true, ..LogsOptions::default() };
-    let mut lines = docker.logs(id, Some(options));
-    loop {
-        let item = tokio::select! {
-            item = lines.next() => item,
-            () = &mut end => break,
-        };
-        match item {
-            Some(Ok(LogOutput::StdErr { message })) => log.push(Stream::Error, &message),
-            Some(Ok(output)) => log.push(Stream::Out, &output.into_bytes()),
-            Some(Err(error)) => {
-                tracing::warn!(container = short(id), "its log cannot be read on: {}", chain(&error));
-                break;
-            }
-            None => break,
-        }
-    }
-    log.finish()
+/// No container is there for what the server holds for running, and this boot did not claim it.
+fn cut_off() -> Failure {
+    let label = create::REPEAT_LABEL;
+    let message = format!(
+        "the machine restarted while it ran, and its image does not say that it may run twice (label {label}=safe)"
+    );
+    Failure::new(Code::Lost, message)
 }
 
 fn is_missing(error: &Error) -> bool {

@@ -15,7 +15,7 @@ pub(super) const TABLE: &[Function] = &[
     ("trimPrefix", 2, |a| ok(text(&a[1]).strip_prefix(&text(&a[0])).map_or_else(|| text(&a[1]), str::to_owned))),
     ("trimSuffix", 2, |a| ok(text(&a[1]).strip_suffix(&text(&a[0])).map_or_else(|| text(&a[1]), str::to_owned))),
     ("replace", 3, |a| ok(text(&a[2]).replace(&text(&a[0]), &text(&a[1])))),
-    ("quote", 0, |a| ok(each(a, |text| format!("{text:?}")))),
+    ("quote", 0, |a| ok(each(a, quoted))),
     ("squote", 0, |a| ok(each(a, |text| format!("'{text}'")))),
     ("indent", 2, |a| indented(a, "")),
     ("nindent", 2, |a| indented(a, "\n")),
@@ -38,6 +38,34 @@ pub(super) const TABLE: &[Function] = &[
 fn each(args: &[Value], quote: impl Fn(&str) -> String) -> String {
     let given = args.iter().filter(|arg| !matches!(arg, Value::Nil));
     given.map(|arg| quote(&text(arg))).collect::<Vec<_>>().join(" ")
+}
+
+/// As Go's `%q`: what it escapes, a YAML reader of double quotes understands.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match (c, u32::from(c)) {
+            ('"' | '\\', _) => quoted.extend(['\\', c]),
+            ('\u{7}', _) => quoted.push_str("\\a"),
+            ('\u{8}', _) => quoted.push_str("\\b"),
+            ('\u{c}', _) => quoted.push_str("\\f"),
+            ('\n', _) => quoted.push_str("\\n"),
+            ('\r', _) => quoted.push_str("\\r"),
+            ('\t', _) => quoted.push_str("\\t"),
+            ('\u{b}', _) => quoted.push_str("\\v"),
+            (_, code) if c.is_ascii_control() => quoted.push_str(&format!("\\x{code:02x}")),
+            _ if printable(c) => quoted.push(c),
+            (_, code @ ..=0xffff) => quoted.push_str(&format!("\\u{code:04x}")),
+            (_, code) => quoted.push_str(&format!("\\U{code:08x}")),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Whether Go would print a character as it is; Rust's own table knows, but for marks at the beginning of a text.
+fn printable(c: char) -> bool {
+    !String::from_iter(['a', c]).escape_debug().to_string().contains("\\u{")
 }
 
 fn indented(args: &[Value], before: &str) -> Outcome {
