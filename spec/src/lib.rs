@@ -13,6 +13,7 @@ pub mod mac;
 pub mod paths;
 pub mod phase;
 pub mod secret;
+pub mod stage;
 
 pub use action::Action;
 pub use event::Event;
