@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Flags};
-use crate::executor::docker::Docker;
+use crate::executor::Any;
 use crate::journal::Journal;
 use crate::source::Source;
 use crate::timeline::Timeline;
@@ -55,7 +55,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let mut worker = Worker {
         source: Source::new(&config)?,
-        executor: Docker::new(&config),
+        executor: Any::new(&config.executor, &config).context("there is no such executor")?,
         journal: Journal::open(&config.run_dir)?,
         timeline: Timeline::start(&config.run_dir),
         config,

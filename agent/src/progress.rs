@@ -1,22 +1,72 @@
-//! How far an action is, from whoever knows (pull, events) to the server: the latest counts, older ones are dropped.
+//! The line between an executor and the server while an action runs: how far it is (the latest counts), what it writes
+//! (soft: the executor never waits for the server), and the other way whether it is to be ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use spec::event::Progress;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-/// Where an executor says how far it is. Cheap to clone; ends when the last one is dropped.
+/// Lines that may wait for the server.
+const WAITING: usize = 4096;
+
+/// The executor's end. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Reporter(watch::Sender<Option<Progress>>);
+pub struct Reporter {
+    progress: watch::Sender<Option<Progress>>,
+    log: mpsc::Sender<String>,
+    dropped: Arc<AtomicU64>,
+    cancel: watch::Receiver<Option<String>>,
+}
+
+/// The server's end.
+#[derive(Debug)]
+pub struct Listener {
+    /// How far it is; ends with the last reporter.
+    pub progress: watch::Receiver<Option<Progress>>,
+    /// What it writes; ends with the last reporter.
+    pub log: mpsc::Receiver<String>,
+    /// Lines that were lost because nobody took them in time.
+    pub dropped: Arc<AtomicU64>,
+    /// Ends it, with the reason.
+    pub cancel: watch::Sender<Option<String>>,
+}
 
 impl Reporter {
-    /// A reporter and where it is read.
-    pub fn new() -> (Self, watch::Receiver<Option<Progress>>) {
-        let (sender, receiver) = watch::channel(None);
-        (Self(sender), receiver)
+    /// Both ends.
+    pub fn new() -> (Self, Listener) {
+        let (progress, how_far) = watch::channel(None);
+        let (log, lines) = mpsc::channel(WAITING);
+        let (end, cancel) = watch::channel(None);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let listener = Listener { progress: how_far, log: lines, dropped: Arc::clone(&dropped), cancel: end };
+        (Self { progress, log, dropped, cancel }, listener)
     }
 
     /// Says how far it is. Never waits, never fails: progress is soft.
     pub fn say(&self, progress: Progress) {
-        self.0.send_replace(Some(progress));
+        self.progress.send_replace(Some(progress));
+    }
+
+    /// Passes on what the action writes, a line each, without their ends. Never waits: what the server does not take in
+    /// time is only counted; the end of the log is kept elsewhere.
+    pub fn log(&self, lines: &[String]) {
+        for line in lines {
+            if self.log.try_send(line.clone()).is_err() {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Waits until the action is to be ended, and gives the reason. The executor then stops it as after a timeout and
+    /// judges it with `Exit::Cancelled`.
+    pub async fn cancelled(&self) -> String {
+        let mut cancel = self.cancel.clone();
+        match cancel.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+            Ok(reason) => reason.unwrap_or_default(),
+            // Nobody is left who could end it.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -37,5 +87,15 @@ mod tests {
         assert_eq!(describe(&progress), "writing, 12 of 40 bytes");
         progress = Progress { total: 0, message: String::new(), unit: String::new(), ..progress };
         assert_eq!(describe(&progress), "12");
+    }
+
+    #[tokio::test]
+    async fn lines_that_nobody_takes_are_counted_and_the_reason_for_an_end_arrives() {
+        let (reporter, mut listener) = Reporter::new();
+        reporter.log(&vec!["line".to_owned(); WAITING + 3]);
+        assert_eq!(listener.dropped.load(Ordering::Relaxed), 3);
+        assert_eq!(listener.log.recv().await.as_deref(), Some("line"));
+        listener.cancel.send_replace(Some("by the operator".into()));
+        assert_eq!(reporter.cancelled().await, "by the operator");
     }
 }

@@ -133,10 +133,10 @@ impl<E: Executor> Worker<E> {
     async fn prepare(&mut self, job: Job, resumed: bool) -> Event {
         let attempt = job.attempt.clone();
         tracing::info!(%attempt, image = job.action.image, resumed, "action");
-        let (reporter, progress) = Reporter::new();
+        let (reporter, listener) = Reporter::new();
         let prepared = tokio::select! {
             prepared = self.executor.prepare(&job, resumed, &reporter) => prepared,
-            never = forever(self.source.forward(attempt.clone(), progress)) => match never {},
+            never = forever(self.source.forward(attempt.clone(), listener)) => match never {},
         };
         match prepared {
             Ok(id) => Event::Prepared(attempt, Container { id, started_ms: now_ms() }),
@@ -145,10 +145,10 @@ impl<E: Executor> Worker<E> {
     }
 
     async fn run_container(&mut self, job: Job, container: Container) -> Event {
-        let (reporter, progress) = Reporter::new();
+        let (reporter, listener) = Reporter::new();
         let finish = tokio::select! {
             finish = self.executor.run(&job, &container, &reporter) => finish,
-            never = forever(self.source.forward(job.attempt.clone(), progress)) => match never {},
+            never = forever(self.source.forward(job.attempt.clone(), listener)) => match never {},
         };
         finished(&job, finish)
     }

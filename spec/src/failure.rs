@@ -69,6 +69,8 @@ codes! {
     OutOfMemory = "out_of_memory",
     /// The action took longer than its timeout.
     Timeout = "timeout",
+    /// An operator has ended the workflow.
+    Cancelled = "cancelled",
     /// The container vanished before its exit status was known.
     Lost = "lost",
     /// The container engine does not answer.

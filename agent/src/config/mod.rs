@@ -53,6 +53,9 @@ pub struct Flags {
     /// Longest wait between two tries; default 3s [RETRY_INTERVAL]
     #[arg(long)]
     retry_interval: Option<String>,
+    /// Which executor runs actions; default docker [IRONHOOK_EXECUTOR]
+    #[arg(long)]
+    executor: Option<String>,
     /// `privileged`: every action is; `declared`: those whose image has the label
     /// dev.ironhook.privileges=privileged; default privileged [IRONHOOK_PRIVILEGES]
     #[arg(long)]
@@ -113,6 +116,8 @@ pub struct Config {
     pub retry_interval: Duration,
     /// Which containers are privileged.
     pub privileges: Privileges,
+    /// One of [`crate::executor::Any::NAMES`].
+    pub executor: String,
 }
 
 /// All that is wrong with flags and environment.
@@ -172,6 +177,7 @@ impl Config {
             read.parsed(("--docker-socket", flags.docker_socket), &["AGENT_DOCKER_SOCKET", "DOCKER_HOST"], socket);
         let worker_dir = read.text(("--worker-dir", flags.worker_dir), &["IRONHOOK_WORKER_DIR"]);
         let retry = read.parsed(("--retry-interval", flags.retry_interval), &["RETRY_INTERVAL"], duration);
+        let executor = read.parsed(("--executor", flags.executor), &["IRONHOOK_EXECUTOR"], values::executor);
         let privileges = read.parsed(("--privileges", flags.privileges), &["IRONHOOK_PRIVILEGES"], values::privileges);
         match (worker, authority, read.problems) {
             (Some(worker), Some(authority), problems) if problems.is_empty() => Ok(Self {
@@ -185,6 +191,7 @@ impl Config {
                 run_dir,
                 retry_interval: retry.unwrap_or(Duration::from_secs(3)),
                 privileges: privileges.unwrap_or(Privileges::Privileged),
+                executor: executor.unwrap_or_else(|| "docker".to_owned()),
             }),
             (_, _, problems) => Err(ConfigError(problems)),
         }

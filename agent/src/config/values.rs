@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Privileges;
+use crate::executor::Any;
 
 /// `host:port`, as the field writes it: no scheme, no path.
 pub fn authority(text: &str) -> Result<String, String> {
@@ -66,5 +67,14 @@ pub fn privileges(text: &str) -> Result<Privileges, String> {
         "privileged" => Ok(Privileges::Privileged),
         "declared" => Ok(Privileges::Declared),
         _ => Err(format!("{text:?} is neither privileged nor declared")),
+    }
+}
+
+/// The name of an executor.
+pub fn executor(text: &str) -> Result<String, String> {
+    if Any::NAMES.contains(&text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no executor; there are {}", Any::NAMES.join(", ")))
     }
 }

@@ -41,10 +41,10 @@ fn a_line_in_two_writes_is_one_event_and_a_torn_one_is_none() {
     let line = progress(7);
     file.write_all(&line.as_bytes()[..10]).unwrap();
     tail.read(&reporter);
-    assert_eq!(*receiver.borrow(), None);
+    assert_eq!(*receiver.progress.borrow(), None);
     file.write_all(&line.as_bytes()[10..]).unwrap();
     tail.read(&reporter);
-    assert_eq!(receiver.borrow().as_ref().unwrap().done, 7);
+    assert_eq!(receiver.progress.borrow().as_ref().unwrap().done, 7);
     file.write_all(b"{\"v\":1,\"type\":\"handover\",\"mode\":\"reboot\"}").unwrap();
     tail.read(&reporter);
     assert_eq!(tail.told.handover, None);

@@ -1,15 +1,24 @@
 //! What an executor does for the agent: a container for a job, its run, its removal. The agent drives it in this
 //! order and writes down each step before the next, so an executor must find what an earlier life of the agent made.
 
+mod any;
 pub mod docker;
 mod logs;
 mod outcome;
+#[cfg(debug_assertions)]
+mod process;
 
 use proto::convert::Attempt;
 use spec::Failure;
 
 use crate::job::{Container, Finish, Job};
 use crate::progress::Reporter;
+
+any::executors! {
+    Docker(docker::Docker) = "docker",
+    #[cfg(debug_assertions)]
+    Process(process::Process) = "process",
+}
 
 /// Runs actions as containers.
 pub trait Executor: Send + Sync {

@@ -8,12 +8,14 @@ use spec::{Code, Failure, Outcome};
 const LAST_WORDS: usize = 200;
 
 /// How the container ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Exit {
     /// By itself, with this status as the engine has it.
     Status(i64),
     /// By us, after its time.
     TimedOut(Duration),
+    /// By us, for this reason.
+    Cancelled(String),
     /// It is not there any more.
     Lost,
 }
@@ -39,6 +41,11 @@ pub fn outcome(exit: Exit, known: Known) -> Outcome {
     match exit {
         Exit::Status(0) => Outcome::Succeeded,
         Exit::TimedOut(timeout) => Outcome::TimedOut(Failure { log_tail, ..timed_out(timeout, &known) }),
+        Exit::Cancelled(reason) => {
+            let message =
+                if reason.is_empty() { "it was stopped".to_owned() } else { format!("it was stopped: {reason}") };
+            Outcome::Failed(Failure { log_tail, ..Failure::new(Code::Cancelled, message) })
+        }
         Exit::Status(status) => Outcome::Failed(Failure { log_tail, ..failed(status, &known) }),
         Exit::Lost => {
             let message = "the container vanished before its exit status was known; see the engine's log";
@@ -94,7 +101,7 @@ mod tests {
     use super::*;
 
     fn failure(exit: Exit, known: Known) -> Failure {
-        match outcome(exit, known) {
+        match outcome(exit.clone(), known) {
             Outcome::Failed(failure) | Outcome::TimedOut(failure) => failure,
             Outcome::Succeeded => panic!("{exit:?} is a success"),
         }
@@ -115,7 +122,7 @@ mod tests {
             (Exit::Status(128), &Known::default(), "start: the container could not be started; it wrote nothing", None),
         ];
         for (exit, known, line, status) in cases {
-            let failure = failure(exit, known.clone());
+            let failure = failure(exit.clone(), known.clone());
             assert_eq!((failure.one_line().as_str(), failure.exit_status), (line, status));
             assert_eq!(failure.log_tail, known.log_tail);
         }

@@ -11,10 +11,8 @@ use proto::convert::{self, Attempt};
 use proto::ironhook::machine_client::MachineClient;
 use proto::ironhook::{HelloRequest, Timeline};
 use proto::workflow::{State, WorkflowAction, WorkflowContext};
-use spec::event::Progress;
 use spec::phase::Phase;
 use spec::{Action, Failure, Outcome, WorkerId};
-use tokio::sync::watch;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -22,6 +20,7 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::decide::Answer;
 use crate::job::Ended;
+use crate::progress::Listener;
 use crate::source::classic::Classic;
 pub use crate::source::link::LinkError;
 use crate::source::turn::{Turn, turn};
@@ -185,14 +184,12 @@ impl Source {
     }
 
     /// Sends how far an action is, the latest only, until the executor has no more to say.
-    pub fn forward(
-        &self,
-        attempt: Attempt,
-        mut progress: watch::Receiver<Option<Progress>>,
-    ) -> impl Future<Output = ()> + Send + use<> {
+    pub fn forward(&self, attempt: Attempt, listener: Listener) -> impl Future<Output = ()> + Send + use<> {
         let mut machine = self.machine.clone();
         let mut wanted = self.v1 != Some(false);
         async move {
+            let Listener { mut progress, log, dropped, cancel } = listener;
+            drop((log, dropped, cancel));
             while progress.changed().await.is_ok() {
                 let latest = progress.borrow_and_update().clone();
                 let Some(latest) = latest.filter(|_| wanted) else { continue };

@@ -1,6 +1,7 @@
 //! The real client against a server on the real wire: both prefixes, with and without `ironhook.v1`, and its faults.
 
 use clap::Parser;
+use spec::event::Progress;
 use spec::failure::Code as FailureCode;
 
 use super::*;

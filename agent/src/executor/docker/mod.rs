@@ -111,7 +111,7 @@ impl Executor for Docker {
         let exit = async {
             let exit = match over {
                 Some(exit) => exit,
-                None => self.wait(&docker, id, timeout.saturating_sub(elapsed), timeout).await,
+                None => self.wait(&docker, container, job, progress).await,
             };
             done.send_replace(true);
             exit
@@ -177,15 +177,18 @@ impl Docker {
     }
 
     /// Waits for the container's end, over restarts of the engine, and ends it after its time.
-    async fn wait(&self, docker: &bollard::Docker, id: &str, left: Duration, timeout: Duration) -> Exit {
-        match tokio::time::timeout(left, self.wait_for_end(docker, id)).await {
-            Ok(exit) => exit,
-            Err(_) => {
-                tracing::warn!(container = short(id), "stopping it after its timeout of {} s", timeout.as_secs());
-                stop(docker, id).await;
-                Exit::TimedOut(timeout)
-            }
-        }
+    async fn wait(&self, docker: &bollard::Docker, container: &Container, job: &Job, progress: &Reporter) -> Exit {
+        let id = container.id.as_str();
+        let elapsed = Duration::from_millis(now_ms().saturating_sub(container.started_ms));
+        let left = job.action.timeout.saturating_sub(elapsed);
+        let exit = tokio::select! {
+            exit = self.wait_for_end(docker, id) => return exit,
+            () = tokio::time::sleep(left) => Exit::TimedOut(job.action.timeout),
+            reason = progress.cancelled() => Exit::Cancelled(reason),
+        };
+        tracing::warn!(container = short(id), timeout = job.action.timeout.as_secs(), "stopping it: {exit:?}");
+        stop(docker, id).await;
+        exit
     }
 
     async fn wait_for_end(&self, docker: &bollard::Docker, id: &str) -> Exit {
