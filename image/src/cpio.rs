@@ -45,6 +45,10 @@ pub enum Error {
 
 type Identity = ([u8; 32], u32, u32, u32);
 
+/// Written before all others: a machine with too little memory keeps the beginning of the archive, and with it the
+/// program that says so.
+const FIRST: [&str; 4] = ["init", "etc", "etc/ironhook", "etc/ironhook/entries"];
+
 /// Writes the tree, then the end marker holding the number of entries before it, then the trailer.
 /// Returns that number.
 pub fn write(tree: &Tree, end_marker: &str, out: &mut dyn Write) -> Result<usize, Error> {
@@ -56,7 +60,9 @@ pub fn write(tree: &Tree, end_marker: &str, out: &mut dyn Write) -> Result<usize
     }
     let mut inodes: HashMap<Identity, u32> = HashMap::new();
     let mut count = 0;
-    for (index, (path, node)) in tree.iter().enumerate() {
+    let first = |entry: &(&str, &Node)| FIRST.contains(&entry.0);
+    let ordered = tree.iter().filter(first).chain(tree.iter().filter(|entry| !first(entry)));
+    for (index, (path, node)) in ordered.enumerate() {
         let own = u32::try_from(index + 1).unwrap_or(u32::MAX);
         let identity = identities.get(path).filter(|identity| links[*identity] > 1);
         let (inode, first) = match identity {
@@ -186,6 +192,8 @@ mod tests {
         assert_eq!(b.3, 0, "the second link holds no content");
         assert!(c.1 != a.1 && c.3 == 9000, "another mode is another file");
         assert_eq!(seen.last().unwrap().0, "etc/ironhook/end");
+        let first: Vec<_> = seen.iter().take(2).map(|entry| entry.0.as_str()).collect();
+        assert_eq!(first, ["etc", "init"], "what has to be there when the rest is not");
         assert_eq!(seen.len(), count + 1);
         assert!(seen.iter().all(|entry| entry.4 == MTIME));
     }

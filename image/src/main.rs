@@ -232,6 +232,10 @@ fn build(file: &Path, layout: &Layout, out: &Path, level: i32, format: Format) -
     tree.ensure_directory(
         Path::new(marker.trim_start_matches('/')).parent().and_then(Path::to_str).unwrap_or_default(),
     )?;
+    let entries = spec::paths::ENTRIES;
+    tree.remove(entries.trim_start_matches('/'));
+    let total = tree.iter().count() + 1;
+    tree.insert(entries, tree::Node::file(format!("{total}\n"), 0o644))?;
     let initramfs = out.join(format!("initramfs-{kernel}"));
     let mut entries = 0;
     output::write_with(&initramfs, |out| {

@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use spec::paths::END_MARKER;
+use spec::paths::{END_MARKER, ENTRIES};
 use sys::mounts::{self, MountsError};
 
 const ADVICE: &str = "give the machine more memory, or rootfstype=ramfs on the kernel command line";
@@ -51,28 +51,28 @@ pub fn is_initramfs() -> Result<bool, RootError> {
 /// Refuses a tree that was cut short. It is looked at through a bind, where nothing is mounted over its directories;
 /// the bind stays, for [`re_root`].
 pub fn check_complete() -> Result<(), RootError> {
-    let marker = std::fs::read_to_string(END_MARKER).ok();
-    let expected = expected(marker.as_deref())?;
     let step = Path::new(STEP);
     std::fs::create_dir_all(step).map_err(RootError::Step)?;
     mounts::bind(Path::new("/"), step)?;
     let found = count(step)?;
-    if found < expected {
-        return Err(RootError::Truncated { found: format!("{found} of {expected} entries are there") });
-    }
-    Ok(())
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    judge(found, &read(END_MARKER), &read(ENTRIES))
 }
 
-fn expected(marker: Option<&str>) -> Result<u64, RootError> {
-    let Some(text) = marker else {
-        return Err(RootError::Truncated { found: format!("its last entry {END_MARKER} is missing") });
-    };
-    let text = text.trim();
-    // A marker whose data did not fit is there, and empty.
-    if text.is_empty() {
-        return Err(RootError::Truncated { found: format!("its last entry {END_MARKER} is empty") });
+/// `marker` is the content of the last entry, `entries` of one of the first; what is not there, or had no room for
+/// its data, is empty.
+fn judge(found: u64, marker: &str, entries: &str) -> Result<(), RootError> {
+    let truncated = |found| Err(RootError::Truncated { found });
+    let number =
+        |text: &str| text.trim().parse::<u64>().map_err(|_| RootError::Marker { text: text.trim().to_owned() });
+    if marker.trim().is_empty() {
+        return match number(entries) {
+            Ok(expected) => truncated(format!("{} of {expected} entries", found.min(expected))),
+            Err(_) => truncated(format!("{found} entries without the last, {END_MARKER}")),
+        };
     }
-    text.parse().map_err(|_| RootError::Marker { text: text.to_owned() })
+    let expected = number(marker)?;
+    if found < expected { truncated(format!("{found} of {expected} entries")) } else { Ok(()) }
 }
 
 /// Entries of the file system at `top`, itself included; what is mounted on it is not counted.
@@ -117,11 +117,16 @@ mod tests {
 
     #[test]
     fn a_missing_or_empty_marker_means_cut_short() {
-        for marker in [None, Some(""), Some("\n")] {
-            assert!(matches!(expected(marker), Err(RootError::Truncated { .. })), "{marker:?}");
+        let said = |found, marker, entries| judge(found, marker, entries).unwrap_err().to_string();
+        for marker in ["", "\n"] {
+            let sentence = "truncated initramfs: 812 of 1695 entries; give the machine more memory, or \
+                            rootfstype=ramfs on the kernel command line";
+            assert_eq!(said(812, marker, "1695\n"), sentence);
+            assert!(said(812, marker, "").starts_with("truncated initramfs: 812 entries without the last"));
         }
-        assert!(matches!(expected(Some("many")), Err(RootError::Marker { .. })));
-        assert_eq!(expected(Some("1234\n")).unwrap(), 1234);
+        assert!(said(1, "1234\n", "1234\n").starts_with("truncated initramfs: 1 of 1234 entries"));
+        assert!(matches!(judge(1, "many", "1"), Err(RootError::Marker { .. })));
+        judge(1235, "1234\n", "1234\n").unwrap();
     }
 
     #[test]

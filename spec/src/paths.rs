@@ -18,5 +18,8 @@ pub const WORKER: &str = "/worker";
 pub const REBOOT_FILE: &str = "/worker/reboot";
 /// Last entry of the initramfs; holds the number of entries before it.
 pub const END_MARKER: &str = "/etc/ironhook/end";
+/// Among the first entries of the initramfs; holds the number of all entries but [`END_MARKER`], so that a machine on
+/// which the end is missing can say how much is.
+pub const ENTRIES: &str = "/etc/ironhook/entries";
 /// Names the environment variable that tells an action where to append its events.
 pub const EVENTS_ENV: &str = "IRONHOOK_EVENTS";
