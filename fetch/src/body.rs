@@ -37,26 +37,28 @@ struct Interruption {
 }
 
 pub(crate) fn open(client: Client) -> Result<Response, Error> {
-    let mut backoff = Backoff::new(client.options.patience);
-    let response = first(&client, &mut backoff)?;
-    backoff.progress();
+    let response = answer(&client, &mut Backoff::new(client.options.patience))?;
+    match response.status() {
+        StatusCode::OK => Ok(start(client, response)),
+        status => Err(Error::Status { url: client.shown(), status: status.as_u16() }),
+    }
+}
+
+/// The body of an answer that is at hand.
+pub(crate) fn start(client: Client, response: blocking::Response) -> Response {
+    let backoff = Backoff::new(client.options.patience);
     let framing = framing(response.headers());
     let validator = validator(response.headers());
     let reader = Body { client, response, framing, validator, got: 0, backoff };
-    Ok(Response { framing, reader })
+    Response { framing, reader }
 }
 
-fn first(client: &Client, backoff: &mut Backoff) -> Result<blocking::Response, Error> {
+/// Asks until there is an answer that another attempt would not change, whatever its status.
+pub(crate) fn answer(client: &Client, backoff: &mut Backoff) -> Result<blocking::Response, Error> {
     loop {
         let error = match client.get().send() {
-            Ok(response) if response.status() == StatusCode::OK => return Ok(response),
-            Ok(response) => {
-                let error = Error::Status { url: client.shown(), status: response.status().as_u16() };
-                if !may_pass(response.status()) {
-                    return Err(error);
-                }
-                error
-            }
+            Ok(response) if !may_pass(response.status()) => return Ok(response),
+            Ok(response) => Error::Status { url: client.shown(), status: response.status().as_u16() },
             Err(e) => {
                 let lasting = e.is_builder() || e.is_redirect() || is_untrusted(&e);
                 let error = Error::Connect { url: client.shown(), source: e.without_url().into() };

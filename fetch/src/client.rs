@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reqwest::Url;
 use reqwest::blocking::{self, RequestBuilder};
-use reqwest::header::{ACCEPT_ENCODING, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -17,6 +17,7 @@ const USER_AGENT: &str = concat!("ironhook/", env!("CARGO_PKG_VERSION"));
 pub(crate) struct Client {
     inner: blocking::Client,
     url: Url,
+    headers: HeaderMap,
     pub(crate) options: Options,
 }
 
@@ -35,7 +36,23 @@ impl Client {
             .timeout(options.stall)
             .build()
             .map_err(|e| Error::Client { source: e.without_url().into() })?;
-        Ok(Self { inner, url: parsed, options: options.clone() })
+        Ok(Self { inner, url: parsed, headers: HeaderMap::new(), options: options.clone() })
+    }
+
+    /// The same client for a path below its URL, with headers of the caller.
+    pub(crate) fn below(&self, path: &str, headers: HeaderMap) -> Result<Self, Error> {
+        let url = self.url.join(path).map_err(|_| Error::Url { url: self.shown() })?;
+        Ok(self.elsewhere(url, headers))
+    }
+
+    /// The same client for another URL.
+    pub(crate) fn elsewhere(&self, url: Url, headers: HeaderMap) -> Self {
+        Self { inner: self.inner.clone(), url, headers, options: self.options.clone() }
+    }
+
+    /// Whether the URL is one without TLS.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.url.scheme() == "http"
     }
 
     /// As it may be shown.
@@ -45,7 +62,8 @@ impl Client {
 
     /// The bytes as they are stored: no encoding in transit may change what a digest is taken of.
     pub(crate) fn get(&self) -> RequestBuilder {
-        self.inner.get(self.url.clone()).header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+        let request = self.inner.get(self.url.clone()).headers(self.headers.clone());
+        request.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
     }
 }
 

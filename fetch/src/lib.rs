@@ -7,6 +7,7 @@ mod body;
 mod client;
 mod error;
 mod redact;
+pub mod registry;
 
 use std::path::PathBuf;
 use std::time::Duration;
