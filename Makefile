@@ -82,6 +82,7 @@ test: deps ## the tests of every change: checks, unit, integration, and machines
 .PHONY: test-full
 test-full: test ## and what needs more of the host: the agent against a container engine here (docker.io, busybox-static)
 	hack/with-dockerd cargo test --locked -p agent --test docker
+	cargo test --locked -p e2e --test guest -- --ignored --test-threads=1
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for a minute (nightly compiler, cargo-fuzz)

@@ -7,6 +7,7 @@ pub mod command;
 pub mod console;
 pub mod demo;
 pub mod fault;
+pub mod guest;
 pub mod httpd;
 pub mod lab;
 pub mod manifests;

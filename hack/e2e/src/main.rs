@@ -1,5 +1,8 @@
 //! `ironhook-lab`: the lab from the command line.
 
+#[path = "guest/arguments.rs"]
+mod guest;
+
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -19,11 +22,13 @@ enum Command {
     Target,
     /// Shows one machine from power-on to its installed OS
     Demo,
+    /// Runs a command in a machine on the image's own kernel, and ends with its exit status
+    Guest(guest::Arguments),
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Arguments::parse().command) {
+        Ok(status) => status,
         Err(error) => {
             eprintln!("ironhook-lab: {error:#}");
             ExitCode::FAILURE
@@ -31,8 +36,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> Result<()> {
+fn run(command: Command) -> Result<ExitCode> {
     let places = Places::find().context("the working copy that this was built from is gone")?;
+    if let Command::Guest(arguments) = command {
+        return guest::run(arguments, &places);
+    }
     // Before the lab is entered: only here a user other than root can have the owners of files that an image needs.
     let target = e2e::target::ensure(&places.repo, &places.out, &mut |step| eprintln!("target: {step}"))?;
     match command {
@@ -41,6 +49,7 @@ fn run(command: &Command) -> Result<()> {
             e2e::network::enter(&places.repo)?;
             e2e::demo::run(places)?;
         }
+        Command::Guest(_) => {}
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
