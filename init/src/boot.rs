@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 
 use spec::handover::Request;
 use spec::paths;
+use sys::uevent::Socket;
 
 use crate::bundle::{self, BundleError, Kind};
 use crate::console::Console;
@@ -19,7 +20,7 @@ use crate::reaper::Reaper;
 use crate::root::{self, RootError};
 use crate::service::{self, Service};
 use crate::timeline::Timeline;
-use crate::{chain, cmdline, shutdown};
+use crate::{chain, cmdline, devices, entropy, shutdown};
 
 /// The boot cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -77,9 +78,18 @@ pub enum BootError {
 /// Boots, then serves until the machine goes down.
 pub fn run(console: &Console) -> Result<Infallible, BootError> {
     let mut timeline = Timeline::new(console.clone());
+    let entropy = entropy::begin();
     prepare_root(console, &mut timeline)?;
     let loader = timeline.phase("module index", read_index)?;
-    timeline.phase("modules", || load_modules(console, loader))?;
+    let events = Socket::open().map_err(|source| BootError::System { what: "listen for devices", source })?;
+    timeline.phase("modules", || load_modules(console, &loader))?;
+    let watch = devices::watch(console)
+        .map_err(|source| BootError::System { what: "watch for devices without a driver", source })?;
+    modules::hot_plug(events, loader, console.clone(), watch)
+        .map_err(|source| BootError::System { what: "listen for devices", source })?;
+    // A serial card or a virtual port may have come with its driver.
+    console.open();
+    entropy.end(console, &mut timeline);
     host::set_up(console);
     let system = |what| move |source| BootError::System { what, source };
     let reaper = Reaper::start().map_err(system("start the reaper"))?;
@@ -131,11 +141,9 @@ fn read_index() -> Result<Arc<Loader>, BootError> {
 
 /// Drivers of what is there, and from now on of what comes. A driver that fails is told, and no end: the machine
 /// may well install without it.
-fn load_modules(console: &Console, loader: Arc<Loader>) -> Result<(), BootError> {
+fn load_modules(console: &Console, loader: &Loader) -> Result<(), BootError> {
     let mut failures: Vec<_> = modules::ALWAYS.iter().flat_map(|name| loader.load(name)).collect();
-    modules::hot_plug(loader.clone(), console.clone())
-        .map_err(|source| BootError::System { what: "listen for devices", source })?;
-    let plugged = modules::cold_plug(&loader, Path::new("/sys/devices"));
+    let plugged = modules::cold_plug(loader, Path::new("/sys/devices"));
     failures.extend(plugged.failures);
     for failure in failures {
         console.say(&format!("warning: {}", chain::one_line(&failure)));

@@ -1,7 +1,7 @@
 //! What init wants of the kernel command line: how long to show a failure, and what the field says about modules
 //! there (`modprobe.blacklist=`, `module.parameter=`). Everything else is bootkit's.
 
-use spec::cmdline::{Cmdline, IRONHOOK_DEADLINE};
+use spec::cmdline::{Cmdline, IRONHOOK_DEADLINE, IRONHOOK_RESCUE};
 
 use crate::modules::Options;
 
@@ -14,6 +14,11 @@ pub fn panic_seconds() -> u32 {
     seconds(&std::fs::read_to_string(FILE).unwrap_or_default())
 }
 
+/// Whether a person wants a shell instead. The bare word means yes.
+pub fn rescue() -> bool {
+    wants_rescue(&std::fs::read_to_string(FILE).unwrap_or_default())
+}
+
 /// What the command line says about modules.
 pub fn module_options() -> Options {
     options(&std::fs::read_to_string(FILE).unwrap_or_default())
@@ -22,6 +27,11 @@ pub fn module_options() -> Options {
 fn seconds(line: &str) -> u32 {
     let line = Cmdline::parse(line);
     line.get(&IRONHOOK_DEADLINE).and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_SECONDS)
+}
+
+fn wants_rescue(line: &str) -> bool {
+    let bare = line.split_whitespace().any(|field| field == IRONHOOK_RESCUE.name);
+    bare || Cmdline::parse(line).get_bool(&IRONHOOK_RESCUE).unwrap_or(false)
 }
 
 fn options(line: &str) -> Options {
@@ -49,6 +59,14 @@ mod tests {
         assert_eq!(seconds("ironhook.panic_seconds=0"), 0);
         assert_eq!(seconds("ironhook.panic_seconds=soon"), DEFAULT_SECONDS);
         assert_eq!(seconds(""), DEFAULT_SECONDS);
+    }
+
+    #[test]
+    fn a_shell_is_wanted_by_the_bare_word_too() {
+        assert!(wants_rescue("quiet ironhook.rescue") && wants_rescue("ironhook.rescue=true"));
+        assert!(
+            !wants_rescue("quiet") && !wants_rescue("ironhook.rescue=false") && !wants_rescue("ironhook.rescue=maybe")
+        );
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod chain;
 mod cmdline;
 mod console;
 mod container;
+mod devices;
+mod entropy;
 mod filesystems;
 mod handover;
 mod host;

@@ -54,7 +54,8 @@ impl Timeline {
         result
     }
 
-    fn record(&mut self, phase: &Phase) {
+    /// Tells of a phase that has ended, and keeps it.
+    pub fn record(&mut self, phase: &Phase) {
         self.console.say(&format!("{} ... {} ms", phase.name, phase.duration_ms));
         match self.file {
             None => self.waiting.push_str(&phase.to_line()),

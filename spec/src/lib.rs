@@ -3,7 +3,9 @@
 
 pub mod action;
 pub mod activity;
+pub mod boot;
 pub mod cmdline;
+pub mod devices;
 pub mod dhcp;
 pub mod event;
 pub mod failure;
@@ -12,6 +14,7 @@ pub mod id;
 pub mod mac;
 pub mod paths;
 pub mod phase;
+pub mod privileges;
 pub mod secret;
 pub mod stage;
 

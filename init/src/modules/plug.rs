@@ -14,6 +14,7 @@ use sys::uevent::{Heard, Socket};
 use super::Loader;
 use crate::chain;
 use crate::console::Console;
+use crate::devices::Watch;
 
 /// Unpacking a module is the kernel's work in the caller's thread; more threads than this only wait.
 const THREADS: usize = 4;
@@ -78,16 +79,24 @@ fn collect(directory: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// From now on loads the drivers of devices as they come. Begin before the cold plug, so that none is missed.
-pub fn hot_plug(loader: Arc<Loader>, console: Console) -> io::Result<()> {
-    let mut socket = Socket::open()?;
+/// Loads the drivers of devices as they come, those since the socket was opened included: open it before the cold
+/// plug, so that none is missed.
+pub fn hot_plug(mut socket: Socket, loader: Arc<Loader>, console: Console, watch: Watch) -> io::Result<()> {
     thread::Builder::new().name("hot plug".to_owned()).spawn(move || {
         loop {
             let failures = match socket.hear() {
-                Ok(Heard::Event(event)) if event.action == "add" => {
-                    event.modalias.map(|modalias| loader.load_for_device(&modalias)).unwrap_or_default()
+                Ok(Heard::Event(event)) => {
+                    if event.path.contains("/tty/") {
+                        console.open();
+                    }
+                    if event.modalias.is_some() {
+                        watch.changed();
+                    }
+                    match event.modalias {
+                        Some(modalias) if event.action == "add" => loader.load_for_device(&modalias),
+                        _ => continue,
+                    }
                 }
-                Ok(Heard::Event(_)) => continue,
                 Ok(Heard::Overflow) => cold_plug(&loader, Path::new("/sys/devices")).failures,
                 Err(error) => {
                     console.say(&format!("warning: devices that come from now on get no driver: {error}"));

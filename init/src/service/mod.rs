@@ -8,14 +8,14 @@
 mod policy;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use sys::reap::{self, Exit};
 
-use self::policy::{Decision, Policy};
+use self::policy::{Decision, Policy, Tell};
 use crate::bundle::Bundle;
 use crate::chain;
 use crate::console::Console;
@@ -46,6 +46,7 @@ struct Supervisor {
     console: Console,
     bundle: Bundle,
     output: Output,
+    log: PathBuf,
     policy: Policy,
     told: Receiver<Told>,
     tell: Sender<Told>,
@@ -60,7 +61,7 @@ pub fn start(reaper: &Reaper, console: &Console, bundle: Bundle) -> io::Result<S
     let policy = Policy::new(bundle.restart);
     let name = format!("service {}", bundle.name);
     let supervisor =
-        Supervisor { reaper: reaper.clone(), console: console.clone(), bundle, output, policy, told, tell };
+        Supervisor { reaper: reaper.clone(), console: console.clone(), bundle, output, log, policy, told, tell };
     let thread = thread::Builder::new().name(name).spawn(move || supervisor.run())?;
     Ok(Service { stop, thread })
 }
@@ -94,9 +95,6 @@ impl Supervisor {
                     None
                 }
             };
-            if exit.is_none_or(|exit| !exit.is_success()) {
-                self.show_last_words();
-            }
             let decision = self.policy.ended(exit, started.elapsed());
             self.report(exit, decision);
             // Also when it is left: what it started must not stay behind without it.
@@ -132,17 +130,34 @@ impl Supervisor {
     }
 
     fn report(&self, exit: Option<Exit>, decision: Decision) {
+        let tail = self.output.take_tail();
+        let ended = exit.map_or("before it was started".to_owned(), |exit| format!("with {exit}"));
         let next = match decision {
             Decision::After(wait) => format!("again in {} s", wait.as_secs()),
             Decision::Leave => "not started again".to_owned(),
         };
-        let Some(exit) = exit else { return self.say(&next) };
-        self.say(&format!("ended with {exit}, {next}"));
+        match (self.policy.tell(), decision) {
+            (Tell::Loop(times), Decision::After(_)) => {
+                let last = tail.last().map_or(String::new(), |line| format!(" (it said: {line})"));
+                self.say(&format!(
+                    "dies in a loop: ended {times} times, last {ended}{last}; tried {next}, then at most every {} s; \
+                     its output is in {}",
+                    policy::LAST.as_secs(),
+                    self.log.display()
+                ));
+            }
+            (Tell::Nothing, Decision::After(_)) => {}
+            _ => {
+                if exit.is_none_or(|exit| !exit.is_success()) {
+                    self.show_last_words(&tail);
+                }
+                self.say(&format!("ended {ended}, {next}"));
+            }
+        }
     }
 
     /// The last words of a run that went wrong, if they were not on the console when they were said.
-    fn show_last_words(&self) {
-        let tail = self.output.take_tail();
+    fn show_last_words(&self, tail: &[String]) {
         if !self.bundle.console {
             let last = &tail[tail.len().saturating_sub(LAST_WORDS)..];
             last.iter().for_each(|line| self.console.line(&format!("{}: {line}", self.bundle.name)));

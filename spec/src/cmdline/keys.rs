@@ -52,6 +52,7 @@ keys! {
         IRONHOOK_MIRRORS = "ironhook.registry_mirrors", List, false, "none", "Mirrors of Docker Hub, as URLs.";
         IRONHOOK_TICKET = "ironhook.ticket", Text, true, "none", "Boot ticket: exchanged for a key once, within minutes.";
         IRONHOOK_RESCUE = "ironhook.rescue", Bool, false, "false", "A shell when the boot fails; in debug images only.";
+        IRONHOOK_CONSOLES = "ironhook.consoles", Choice(&["all", "named"]), false, "`named` if the line has a `console=`, else `all`", "Where the phases of the boot are printed: on every console that exists, or on those of `console=` only.";
         IRONHOOK_DEADLINE = "ironhook.panic_seconds", Number, false, "60", "Seconds on screen before a boot that failed is started again; 0 waits for a person.";
     }
     Ignored {
