@@ -2,6 +2,7 @@
 //! `table` names every action; `input` reads the environment; `cmd` has one file per action; `disk` and `image` are
 //! what they share. Nothing here knows who started it: Ironhook's agent, a stock worker, or a person.
 
+pub mod archive;
 pub mod cmd;
 pub mod disk;
 pub mod failed;
@@ -9,4 +10,5 @@ pub mod help;
 pub mod image;
 pub mod input;
 pub mod report;
+pub mod select;
 pub mod table;

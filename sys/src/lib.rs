@@ -16,6 +16,8 @@ pub mod mounts;
 pub mod node;
 pub mod power;
 pub mod reap;
+pub mod sched;
+pub mod supervise;
 pub mod sysfs;
 pub mod tree;
 pub mod uevent;

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use nix::libc;
 
+use crate::identity::{self, Identity};
+
 /// A device number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Number {
@@ -191,6 +193,17 @@ impl Sysfs {
             }
         }
         Ok(None)
+    }
+
+    /// What the disk of this kernel name is.
+    pub fn identity(&self, name: &str) -> Identity {
+        identity::of(&self.node(name))
+    }
+
+    /// What the kernel says of a partition when it appears: the value of a key, as `PARTNAME`.
+    pub fn uevent(&self, name: &str, key: &str) -> Option<String> {
+        let text = fs::read_to_string(self.node(name).join("uevent")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned))
     }
 
     /// The number of the block device with this kernel name, when there is one.

@@ -5,19 +5,43 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use spec::Code;
 use sys::sysfs::{Disk, Number, Partition, Sysfs};
 use sys::{mount, node, sysfs};
 
+use crate::disk::wanted;
 use crate::failed::Coded;
 use crate::report::size;
+use crate::select::{NoMatch, Selector};
 
 /// Why there is no disk to work on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// No disk is like that, or too many are.
+    #[error(transparent)]
+    NoMatch(#[from] NoMatch),
+    /// The selector asked for another number of disks than the action takes.
+    #[error("{selector:?} means {found} disks, this action takes one")]
+    Number {
+        /// As written.
+        selector: String,
+        /// How many there are.
+        found: usize,
+    },
+    /// The disk has no such partition, or several.
+    #[error("{} has {} partition {name}; there are: {there}", disk.display(), if *matching == 0 { "no".to_owned() } else { format!("more than one ({matching})") })]
+    Partition {
+        /// The disk.
+        disk: PathBuf,
+        /// Number or label.
+        name: String,
+        /// How many have it.
+        matching: usize,
+        /// Its partitions.
+        there: String,
+    },
     /// Nothing of that name, for as long as we were told to wait.
     #[error("no block device {} after {} s; there are: {candidates}", path.display(), waited.as_secs())]
     Missing {
@@ -107,9 +131,13 @@ pub enum Refusal {
 impl Coded for Error {
     fn code(&self) -> Code {
         match self {
-            Self::Missing { .. } | Self::NotBlock { .. } | Self::Lookup { .. } | Self::Node { .. } => {
-                Code::DiskNotFound
-            }
+            Self::NoMatch(_)
+            | Self::Number { .. }
+            | Self::Partition { .. }
+            | Self::Missing { .. }
+            | Self::NotBlock { .. }
+            | Self::Lookup { .. }
+            | Self::Node { .. } => Code::DiskNotFound,
             Self::Use { .. } | Self::Refused { .. } => Code::DiskBusy,
         }
     }
@@ -216,18 +244,9 @@ impl Used {
     }
 }
 
-/// Finds the device, waiting for it, and makes its node where no udev does.
-pub fn find(path: &Path, sysfs: &Sysfs, wait: Duration) -> Result<Found, Error> {
-    let deadline = Instant::now() + wait;
-    loop {
-        if let Some(found) = look(path, sysfs)? {
-            return Ok(found);
-        }
-        if Instant::now() >= deadline {
-            return Err(Error::Missing { path: path.to_owned(), waited: wait, candidates: candidates(sysfs) });
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
+/// Finds the device that a path or a selector means, waiting for it, and makes its node where no udev does.
+pub fn find(wanted: impl Into<Selector>, sysfs: &Sysfs, wait: Duration) -> Result<Found, Error> {
+    wanted::one(&wanted.into(), sysfs, wait)
 }
 
 /// Every disk there is, those without a medium too.
@@ -247,7 +266,7 @@ pub fn reach(found: &Found) -> Result<(), Error> {
 }
 
 /// What /sys says of a kernel name counts; the node may be missing, or be one of an earlier partition.
-fn look(path: &Path, sysfs: &Sysfs) -> Result<Option<Found>, Error> {
+pub(crate) fn look(path: &Path, sysfs: &Sysfs) -> Result<Option<Found>, Error> {
     let by_name = path.strip_prefix("/dev").ok().and_then(|name| sysfs.number_of(name.to_str()?));
     let number = match (by_name, fs::metadata(path)) {
         (Some(number), _) => {
@@ -271,11 +290,17 @@ fn number_of_node(path: &Path) -> Option<Number> {
     Some(Number::from_raw(meta.rdev()))
 }
 
-fn candidates(sysfs: &Sysfs) -> String {
-    let found = all(sysfs).unwrap_or_default();
-    let shown: Vec<_> =
-        found.iter().filter(|f| f.size() > 0 && !is_virtual(&f.disk.name)).map(Found::describe).collect();
-    if shown.is_empty() { "none".into() } else { shown.join(", ") }
+/// For an error: every disk with model, serial and size, and what speaks against it.
+pub(crate) fn candidates(sysfs: &Sysfs) -> String {
+    let disks = wanted::candidates(sysfs).unwrap_or_default();
+    let shown: Vec<_> = disks
+        .iter()
+        .map(|disk| match &disk.unusable {
+            Some(why) => format!("{}: {why}", disk.describe()),
+            None => disk.describe(),
+        })
+        .collect();
+    if shown.is_empty() { "none".into() } else { shown.join("; ") }
 }
 
 /// Disks that are made of memory, files or other disks, and drives for discs and floppies.

@@ -10,3 +10,4 @@ pub mod nodes;
 pub mod stream;
 pub mod superblock;
 pub mod target;
+pub mod wanted;

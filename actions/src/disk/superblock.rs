@@ -19,6 +19,9 @@ pub const GPT: Content = Content::Other("a partition table, so name a partition"
 /// Bytes that [`recognise`] looks at.
 const LOOK: usize = 0x10048;
 
+/// Bytes that [`names_in`] looks at.
+const NAMES: usize = 0x10300;
+
 /// Magic numbers: offset, bytes, what it is. Offsets of swap are for pages of 4 KiB.
 const KNOWN: &[(usize, &[u8], Content)] = &[
     (0, b"LUKS\xba\xbe", Content::Other("LUKS")),
@@ -48,6 +51,35 @@ pub fn of(device: &Device, size: u64) -> std::io::Result<Content> {
 pub fn recognise(bytes: &[u8]) -> Content {
     let matches = |at: usize, magic: &[u8]| bytes.get(at..at + magic.len()) == Some(magic);
     KNOWN.iter().find(|(at, magic, _)| matches(*at, magic)).map_or(Content::Unknown, |(_, _, content)| *content)
+}
+
+/// Label and UUID of the file system that a device holds, as blkid(8) writes them.
+pub fn names(device: &Device, size: u64) -> Option<(String, String)> {
+    let mut bytes = vec![0; NAMES.min(usize::try_from(size).unwrap_or(NAMES))];
+    device.read_at(&mut bytes, 0).ok()?;
+    names_in(&bytes)
+}
+
+/// The same, from its first bytes.
+pub fn names_in(bytes: &[u8]) -> Option<(String, String)> {
+    let Content::FileSystem(kind) = recognise(bytes) else { return None };
+    let (label, uuid) = match kind {
+        "ext4" => (0x478..0x488, 0x468..0x478),
+        "xfs" => (108..120, 32..48),
+        "btrfs" => (0x1012b..0x1022b, 0x10020..0x10030),
+        "vfat" if bytes.get(0x52..0x57)? == b"FAT32" => (0x47..0x52, 0x43..0x47),
+        "vfat" => (0x2b..0x36, 0x27..0x2b),
+        _ => return None,
+    };
+    let label = bytes.get(label)?;
+    let end = label.iter().position(|byte| *byte == 0).unwrap_or(label.len());
+    let label = String::from_utf8_lossy(&label[..end]).trim_end().to_owned();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let uuid = match bytes.get(uuid)? {
+        [a, b, c, d] => format!("{}-{}", hex(&[*d, *c]), hex(&[*b, *a])).to_uppercase(),
+        uuid => [&uuid[..4], &uuid[4..6], &uuid[6..8], &uuid[8..10], &uuid[10..]].map(hex).join("-"),
+    };
+    Some((label, uuid))
 }
 
 #[cfg(test)]
