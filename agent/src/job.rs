@@ -79,6 +79,8 @@ pub mod tests {
             volumes: vec!["/dev:/dev".into()],
             environment: vec!["K=V".into()],
             pid: "host".into(),
+            network: String::new(),
+            background: false,
         };
         Job { attempt: Attempt::of(&action, 1), action, begun: false, untouched: true, claimed_ms: 0 }
     }

@@ -50,6 +50,22 @@ pub enum ActionError {
     /// Not a PID namespace that an action may have.
     #[error("field pid is {0:?} (expected nothing, \"host\" or \"container:<name>\")")]
     Pid(String),
+    /// Not a network namespace that an action may have.
+    #[error(
+        "field namespaces.network is {0:?} (expected nothing, \"host\", \"bridge\", \"none\" or \"container:<name>\")"
+    )]
+    Network(String),
+}
+
+/// Which of the two workflow services an action came from; its reports go back there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Era {
+    /// Under either of its prefixes.
+    #[default]
+    Classic,
+    /// `GetAction`.
+    Newer,
 }
 
 /// One attempt at one action, as reports name it.
@@ -57,7 +73,7 @@ pub enum ActionError {
 pub struct Attempt {
     /// The workflow.
     pub workflow: WorkflowId,
-    /// The task within the workflow.
+    /// The task within the workflow: its name, or its id where the newer service tells nothing else.
     pub task: String,
     /// The action within the task.
     pub action: String,
@@ -65,6 +81,12 @@ pub struct Attempt {
     pub worker: WorkerId,
     /// Counts from 1.
     pub number: u32,
+    /// The server's own id of this attempt; empty when it tells none.
+    #[serde(default)]
+    pub id: String,
+    /// Where it came from.
+    #[serde(default)]
+    pub era: Era,
 }
 
 impl Attempt {
@@ -76,6 +98,8 @@ impl Attempt {
             action: named("name", &wire.name)?,
             worker: id("worker_id", &wire.worker_id)?,
             number,
+            id: String::new(),
+            era: Era::Classic,
         })
     }
 
@@ -87,12 +111,19 @@ impl Attempt {
             action: action.name.clone(),
             worker: action.worker.clone(),
             number,
+            id: String::new(),
+            era: Era::Classic,
         }
     }
 
     /// Whether the two are attempts at one action.
     pub fn same_action(&self, other: &Self) -> bool {
         (&self.workflow, &self.task, &self.action) == (&other.workflow, &other.task, &other.action)
+    }
+
+    /// Whether the server says that the two are one attempt; nothing when it does not say.
+    pub fn same_id(&self, other: &Self) -> Option<bool> {
+        (!self.id.is_empty() && !other.id.is_empty()).then(|| self.id == other.id)
     }
 }
 
@@ -126,18 +157,20 @@ pub fn action(workflow_id: &str, wire: workflow::WorkflowAction) -> Result<Actio
         volumes: wire.volumes,
         environment: wire.environment,
         pid: pid(wire.pid)?,
+        network: String::new(),
+        background: false,
     })
 }
 
-fn named(field: &'static str, text: &str) -> Result<String, ActionError> {
+pub(crate) fn named(field: &'static str, text: &str) -> Result<String, ActionError> {
     if text.trim().is_empty() { Err(ActionError::Empty { field }) } else { Ok(text.to_owned()) }
 }
 
-fn id<T: std::str::FromStr<Err = IdError>>(field: &'static str, text: &str) -> Result<T, ActionError> {
+pub(crate) fn id<T: std::str::FromStr<Err = IdError>>(field: &'static str, text: &str) -> Result<T, ActionError> {
     text.parse().map_err(|source| ActionError::Id { field, source })
 }
 
-fn timeout(seconds: i64) -> Result<Duration, ActionError> {
+pub(crate) fn timeout(seconds: i64) -> Result<Duration, ActionError> {
     match u64::try_from(seconds) {
         Ok(0) => Ok(DEFAULT_TIMEOUT),
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
@@ -145,7 +178,7 @@ fn timeout(seconds: i64) -> Result<Duration, ActionError> {
     }
 }
 
-fn pid(text: String) -> Result<String, ActionError> {
+pub(crate) fn pid(text: String) -> Result<String, ActionError> {
     match text.as_str() {
         "" | "host" => Ok(text),
         other if other.strip_prefix("container:").is_some_and(|name| !name.is_empty()) => Ok(text),
@@ -153,7 +186,7 @@ fn pid(text: String) -> Result<String, ActionError> {
     }
 }
 
-fn check(
+pub(crate) fn check(
     field: &'static str,
     entries: &[String],
     problem: impl Fn(&str) -> Option<&'static str>,
@@ -167,7 +200,7 @@ fn check(
     Ok(())
 }
 
-fn environment_problem(entry: &str) -> Option<&'static str> {
+pub(crate) fn environment_problem(entry: &str) -> Option<&'static str> {
     match entry.split_once('=') {
         _ if entry.contains('\0') => Some("not free of NUL"),
         None => Some("not KEY=VALUE"),
@@ -176,7 +209,7 @@ fn environment_problem(entry: &str) -> Option<&'static str> {
     }
 }
 
-fn key_of(entry: &str) -> String {
+pub(crate) fn key_of(entry: &str) -> String {
     match entry.split_once('=') {
         Some((key, _)) => format!("{key}=..."),
         None => "...".to_owned(),
@@ -184,7 +217,7 @@ fn key_of(entry: &str) -> String {
 }
 
 /// Docker's bind syntax: source, target, and options if any.
-fn volume_problem(entry: &str) -> Option<&'static str> {
+pub(crate) fn volume_problem(entry: &str) -> Option<&'static str> {
     let mut parts = entry.splitn(3, ':');
     match (parts.next(), parts.next()) {
         _ if entry.contains('\0') => Some("not free of NUL"),
@@ -232,6 +265,7 @@ pub fn action_ref(attempt: &Attempt) -> ironhook::ActionRef {
         action_name: attempt.action.clone(),
         worker_id: attempt.worker.to_string(),
         attempt: attempt.number,
+        action_id: attempt.id.clone(),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 2] = ["workflow.proto", "ironhook.proto"];
+const FILES: [&str; 3] = ["workflow.proto", "agent.proto", "ironhook.proto"];
 
 #[test]
 fn generated_code_matches_the_proto_files() {

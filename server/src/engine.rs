@@ -2,7 +2,7 @@
 //! then tells the world. Whoever reports waits for that; two reports at once are put in order by the store's revisions.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use spec::activity::What;
@@ -10,12 +10,15 @@ use spec::event::Progress;
 
 use crate::activity::ActivityLog;
 use crate::apply::decode;
+use crate::ephemeral::Ephemeral;
 use crate::machines::Machines;
 use crate::objects::meta::DEFAULT_NAMESPACE;
-use crate::objects::workflow::{State, Task, WorkflowSpec, WorkflowStatus};
+use crate::objects::workflow::{Action, State, Task, WorkflowSpec, WorkflowStatus};
 use crate::objects::{Key, Kind, Object, ViewError};
+use crate::soft::{Due, Place, Soft};
 use crate::store::{Change, Store, StoreError};
-use crate::workflow::state::{Applied, Refused, Report, apply, expire};
+use crate::workflow::lease::{named, reason_to_end};
+use crate::workflow::state::{Applied, News, Refused, Report, advance, apply, cancel, expire};
 
 /// How often global timeouts are looked after.
 const TICK: Duration = Duration::from_secs(1);
@@ -29,6 +32,25 @@ pub struct Engine {
     pub activity: Arc<ActivityLog>,
     /// Who is who.
     pub machines: Machines,
+    /// What running actions tell.
+    pub soft: Arc<Soft>,
+    /// What old workers keep with a workflow.
+    pub ephemeral: Arc<Ephemeral>,
+}
+
+/// Names what an agent of ours works on.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// `namespace/name`.
+    pub workflow: String,
+    /// The task's name, or what the agent has for it.
+    pub task: String,
+    /// The action's name.
+    pub action: String,
+    /// Our id of the attempt, if the agent was told.
+    pub id: String,
+    /// Who asks.
+    pub worker: String,
 }
 
 /// Why a report or a question of a worker was not answered.
@@ -87,13 +109,82 @@ impl Engine {
 
     /// Takes a report; when this returns, it is durable.
     pub async fn report(&self, id: &str, report: &Report) -> Result<(), EngineError> {
-        self.change(id, |status| apply(status, report, Timestamp::now())).await
+        let (object, status) = self.workflow(id)?;
+        self.change(id, |status| apply(status, report, Timestamp::now())).await?;
+        if let Some((task, action)) = named(&status, &report.task, &report.action, &report.id) {
+            let place = Place { uid: uid(&object), task: task.name.clone(), action: action.name.clone() };
+            match &report.news {
+                News::Running => {}
+                News::Detail(failure) => self.soft.ended(&place, Some(&failure.log_tail)),
+                News::Succeeded { .. } | News::Failed { .. } | News::TimedOut { .. } => self.soft.ended(&place, None),
+            }
+        }
+        Ok(())
     }
 
-    /// Passes on how far an action is; nothing of it is kept.
-    pub fn progress(&self, id: &str, action: String, worker: &str, progress: Progress) {
-        let what = What::Progress { workflow: id.to_owned(), action, progress };
-        self.tell(worker, what);
+    /// Ends a workflow by an operator's word; when this returns, that is durable. False: it had ended already.
+    pub async fn cancel(&self, id: &str, reason: &str) -> Result<bool, EngineError> {
+        let (_, status) = self.workflow(id)?;
+        self.change(id, |status| Ok(cancel(status, reason, Timestamp::now()))).await?;
+        Ok(!status.state.is_final())
+    }
+
+    /// What an agent is about to start, with the id that its reports should carry.
+    pub fn claim(&self, who: &Named) -> Result<Action, EngineError> {
+        let (_, status) = self.workflow(&who.workflow)?;
+        let found = named(&status, &who.task, &who.action, &who.id).filter(|(task, _)| task.agent_id == who.worker);
+        found.map(|(_, action)| action.clone()).ok_or_else(|| self.no_such_action(who))
+    }
+
+    /// Why an agent must end what it does; nothing while it should go on.
+    pub fn lease(&self, who: &Named) -> Result<Option<String>, EngineError> {
+        let status = match self.workflow(&who.workflow) {
+            Ok((_, status)) => status,
+            Err(EngineError::NoSuchWorkflow(_)) => return Ok(Some("the workflow was deleted".to_owned())),
+            Err(error) => return Err(error),
+        };
+        let found = named(&status, &who.task, &who.action, &who.id);
+        Ok(reason_to_end(&status, found.map(|(_, action)| action)))
+    }
+
+    /// Takes how far an action is.
+    pub fn progress(&self, who: &Named, progress: Progress) -> Result<(), EngineError> {
+        let (place, id) = self.running(who)?;
+        let due = Due { workflow: who.workflow.clone(), id, progress: progress.clone() };
+        self.soft.progress(&place, due);
+        let what = What::Progress { workflow: who.workflow.clone(), action: place.action, progress };
+        self.tell(&who.worker, what);
+        Ok(())
+    }
+
+    /// Takes what an action writes.
+    pub fn log(&self, who: &Named, lines: Vec<String>, dropped: u64) -> Result<(), EngineError> {
+        let (place, _) = self.running(who)?;
+        self.soft.lines(&place, lines, dropped);
+        Ok(())
+    }
+
+    /// Only what is told of an action that exists, by its worker, is remembered.
+    fn running(&self, who: &Named) -> Result<(Place, String), EngineError> {
+        let (object, status) = self.workflow(&who.workflow)?;
+        let found = named(&status, &who.task, &who.action, &who.id).filter(|(task, _)| task.agent_id == who.worker);
+        let (task, action) = found.ok_or_else(|| self.no_such_action(who))?;
+        let place = Place { uid: uid(&object), task: task.name.clone(), action: action.name.clone() };
+        Ok((place, action.id.clone()))
+    }
+
+    fn no_such_action(&self, who: &Named) -> EngineError {
+        EngineError::Refused(Refused::NoSuchAction { task: who.task.clone(), action: who.action.clone() })
+    }
+
+    /// What was kept beside a workflow goes with it.
+    pub fn deleted(&self, object: &Object) {
+        let uid = uid(object);
+        self.soft.forget(&uid);
+        self.ephemeral.forget(&uid);
+        let (workflow, state) = (object.key.id(), "DELETED".to_owned());
+        let agent = object.value["status"]["agentID"].as_str().unwrap_or_default();
+        self.tell(agent, What::Workflow { workflow, state, message: "it was deleted".to_owned() });
     }
 
     /// Tells of something that a worker's machine did.
@@ -115,6 +206,7 @@ impl Engine {
             if let Err(error) = self.expire().await {
                 tracing::error!(error = %crate::chain(&error), "global timeouts are not looked after");
             }
+            self.fold().await;
         }
     }
 
@@ -127,6 +219,16 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Progress into the statuses.
+    async fn fold(&self) {
+        for Due { workflow, id, progress } in self.soft.due(Instant::now()) {
+            match self.change(&workflow, |status| Ok(advance(status, &id, &progress))).await {
+                Ok(()) | Err(EngineError::NoSuchWorkflow(_)) => {}
+                Err(error) => tracing::warn!(workflow, error = %crate::chain(&error), "progress is not shown"),
+            }
+        }
     }
 
     async fn change(
@@ -184,4 +286,9 @@ impl Engine {
 
 fn worker(task: &Task) -> String {
     task.agent_id.clone()
+}
+
+/// Of an object; ours all have one.
+pub fn uid(object: &Object) -> String {
+    object.value["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
 }

@@ -86,6 +86,7 @@ async fn workers_of_older_generations_call_the_old_name() {
 async fn a_report_of_an_action_that_ended_otherwise_is_refused_to_those_who_understand_it() {
     let (_dir, server) = started();
     let mut worker = server.classic().await;
+    worker.report_action_status(report("first", State::Running)).await.unwrap();
     worker.report_action_status(report("first", State::Timeout)).await.unwrap();
     for (state, refused) in [(State::Running, true), (State::Success, true), (State::Timeout, false)] {
         // A stock worker repeats a refused end for ever, so it is told OK; but never that it may begin.
@@ -104,7 +105,7 @@ async fn a_report_of_an_action_that_ended_otherwise_is_refused_to_those_who_unde
 async fn a_failure_is_told_with_its_reason() {
     let (_dir, server) = started();
     let (mut worker, mut machine) = (server.classic().await, server.machine().await);
-    let hello = HelloRequest { worker_id: WORKER.into(), agent_version: "1".into() };
+    let hello = HelloRequest { worker_id: WORKER.into(), agent_version: "1".into(), ticket: String::new() };
     assert!(!machine.hello(hello).await.unwrap().into_inner().server_version.is_empty());
     worker.report_action_status(report("first", State::Running)).await.unwrap();
     let action = ActionRef {
@@ -113,6 +114,7 @@ async fn a_failure_is_told_with_its_reason() {
         action_name: "first".into(),
         worker_id: WORKER.into(),
         attempt: 1,
+        action_id: String::new(),
     };
     let progress =
         Progress { action: Some(action.clone()), done: 1, total: 4, unit: "bytes".into(), ..Progress::default() };
@@ -153,6 +155,7 @@ async fn a_failure_is_told_with_its_reason() {
 async fn killed_in_the_middle_it_forgets_nothing() {
     let (dir, server) = started();
     let mut worker = server.classic().await;
+    worker.report_action_status(report("first", State::Running)).await.unwrap();
     worker.report_action_status(report("first", State::Success)).await.unwrap();
     worker.report_action_status(report("second", State::Running)).await.unwrap();
     let before = server.workflow().await;
@@ -352,6 +355,7 @@ async fn a_boot_script_is_given_while_a_workflow_waits() {
     let unknown = format!("{}/ipxe/script/52:54:00:00:00:99/auto.ipxe", server.url("http"));
     assert_eq!(http(&unknown).await.0, 404);
     let mut worker = WorkflowServiceClient::new(server.channel().await);
+    worker.report_action_status(report("first", State::Running)).await.unwrap();
     worker.report_action_status(report("first", State::Failed)).await.unwrap();
     let mut script = http(&url).await.1;
     for _ in 0..1000 {

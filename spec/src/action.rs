@@ -36,4 +36,10 @@ pub struct Action {
     pub environment: Vec<String>,
     /// PID namespace: empty for one of its own, or `host`.
     pub pid: String,
+    /// Network namespace: empty for the engine's default, or `host`.
+    #[serde(default)]
+    pub network: String,
+    /// The next action begins once this one runs; it is ended with the workflow.
+    #[serde(default)]
+    pub background: bool,
 }

@@ -22,6 +22,8 @@ fn job(name: &str, begun: bool) -> Job {
         volumes: vec![],
         environment: vec![],
         pid: String::new(),
+        network: String::new(),
+        background: false,
     };
     Job { attempt: Attempt::of(&action, 1), action, begun, untouched: !begun, claimed_ms: 0 }
 }

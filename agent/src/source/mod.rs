@@ -227,8 +227,11 @@ impl Source {
         if self.v1.is_some() {
             return Ok(());
         }
-        let hello =
-            HelloRequest { worker_id: self.worker.to_string(), agent_version: env!("CARGO_PKG_VERSION").to_owned() };
+        let hello = HelloRequest {
+            worker_id: self.worker.to_string(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ticket: String::new(),
+        };
         self.v1 = match self.machine.hello(hello).await {
             Ok(answer) => {
                 let version = answer.into_inner().server_version;

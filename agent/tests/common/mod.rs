@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use proto::ironhook::machine_server::{Machine, MachineServer};
 use proto::ironhook::{
-    FailureDetail, FailureDetailResponse, HelloRequest, HelloResponse, Progress, ProgressResponse, Timeline,
+    ClaimRequest, ClaimResponse, FailureDetail, FailureDetailResponse, HelloRequest, HelloResponse, Inventory,
+    InventoryResponse, LeaseRequest, LeaseResponse, LogLines, LogResponse, Progress, ProgressResponse, Timeline,
     TimelineResponse,
 };
 use proto::workflow::workflow_service_server::{WorkflowService, WorkflowServiceServer};
 use proto::workflow::{
     Empty, GetWorkflowDataRequest, GetWorkflowDataResponse, State, UpdateWorkflowDataRequest, WorkflowAction,
-    WorkflowActionList, WorkflowActionStatus, WorkflowActionsRequest, WorkflowContext, WorkflowContextRequest,
+    WorkflowActionList, WorkflowActionStatus, WorkflowActionsRequest, WorkflowContext, WorkflowContextList,
+    WorkflowContextRequest,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -69,6 +71,7 @@ pub struct Seen {
     pub details: Vec<FailureDetail>,
     pub progress: Vec<Progress>,
     pub timelines: Vec<Timeline>,
+    pub log: Vec<String>,
     /// What details are answered with instead of being taken.
     pub details_refused: Option<Code>,
     /// A report came with the agent's own header.
@@ -254,6 +257,27 @@ impl WorkflowService for Server {
         self.report(request.into_inner()).map(|()| Response::new(Empty {}))
     }
 
+    async fn get_workflow_context_list(
+        &self,
+        _: Request<WorkflowContextRequest>,
+    ) -> Result<Response<WorkflowContextList>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_workflow_metadata(
+        &self,
+        _: Request<GetWorkflowDataRequest>,
+    ) -> Result<Response<GetWorkflowDataResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_workflow_data_version(
+        &self,
+        _: Request<GetWorkflowDataRequest>,
+    ) -> Result<Response<GetWorkflowDataResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn get_workflow_data(
         &self,
         _: Request<GetWorkflowDataRequest>,
@@ -271,6 +295,28 @@ impl Machine for Server {
     async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
         self.note("Hello", |_| {});
         Ok(Response::new(HelloResponse { server_version: "test".into() }))
+    }
+
+    async fn claim(&self, request: Request<ClaimRequest>) -> Result<Response<ClaimResponse>, Status> {
+        let action = request.into_inner().action.unwrap_or_default();
+        self.note("Claim", |_| {});
+        let action_id = format!("id of {}/{}", action.workflow_id, action.action_name);
+        Ok(Response::new(ClaimResponse { action_id, attempt: 1, ..ClaimResponse::default() }))
+    }
+
+    async fn lease(&self, _: Request<LeaseRequest>) -> Result<Response<LeaseResponse>, Status> {
+        self.note("Lease", |_| {});
+        Ok(Response::new(LeaseResponse { renew_ms: 100, ..LeaseResponse::default() }))
+    }
+
+    async fn report_log(&self, request: Request<LogLines>) -> Result<Response<LogResponse>, Status> {
+        self.note("ReportLog", |seen| seen.log.extend(request.into_inner().lines));
+        Ok(Response::new(LogResponse {}))
+    }
+
+    async fn report_inventory(&self, _: Request<Inventory>) -> Result<Response<InventoryResponse>, Status> {
+        self.note("ReportInventory", |_| {});
+        Ok(Response::new(InventoryResponse {}))
     }
 
     async fn report_progress(&self, request: Request<Progress>) -> Result<Response<ProgressResponse>, Status> {

@@ -5,6 +5,9 @@ pub struct HelloRequest {
     pub worker_id: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub agent_version: ::prost::alloc::string::String,
+    /// Single use, from the boot script; sent over verified TLS only.
+    #[prost(string, tag = "3")]
+    pub ticket: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HelloResponse {
@@ -25,6 +28,46 @@ pub struct ActionRef {
     /// Counts from 1.
     #[prost(uint32, tag = "5")]
     pub attempt: u32,
+    /// The server's own id of the attempt; empty when it was never told.
+    #[prost(string, tag = "6")]
+    pub action_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClaimRequest {
+    #[prost(message, optional, tag = "1")]
+    pub action: ::core::option::Option<ActionRef>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClaimResponse {
+    /// Differs between attempts, and between workflows of the same name.
+    #[prost(string, tag = "1")]
+    pub action_id: ::prost::alloc::string::String,
+    /// Counts from 1.
+    #[prost(uint32, tag = "2")]
+    pub attempt: u32,
+    /// The next action begins once this one runs; it is ended with the workflow.
+    #[prost(bool, tag = "3")]
+    pub background: bool,
+    /// Network namespace: empty for the engine's default, or "host".
+    #[prost(string, tag = "4")]
+    pub network: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaseRequest {
+    #[prost(message, optional, tag = "1")]
+    pub action: ::core::option::Option<ActionRef>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaseResponse {
+    /// The action has to end now.
+    #[prost(bool, tag = "1")]
+    pub cancelled: bool,
+    /// Why.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// When to ask again.
+    #[prost(uint32, tag = "3")]
+    pub renew_ms: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Progress {
@@ -43,6 +86,18 @@ pub struct Progress {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProgressResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogLines {
+    #[prost(message, optional, tag = "1")]
+    pub action: ::core::option::Option<ActionRef>,
+    #[prost(string, repeated, tag = "2")]
+    pub lines: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Lines that were lost before these.
+    #[prost(uint64, tag = "3")]
+    pub dropped: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FailureDetail {
     #[prost(message, optional, tag = "1")]
@@ -86,6 +141,16 @@ pub struct Phase {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TimelineResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Inventory {
+    #[prost(string, tag = "1")]
+    pub worker_id: ::prost::alloc::string::String,
+    /// tinkerbell.v2.AgentAttributes.
+    #[prost(bytes = "vec", tag = "2")]
+    pub attributes: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InventoryResponse {}
 /// Generated client implementations.
 pub mod machine_client {
     #![allow(
@@ -187,6 +252,48 @@ pub mod machine_client {
             req.extensions_mut().insert(GrpcMethod::new("ironhook.v1.Machine", "Hello"));
             self.inner.unary(req, path, codec).await
         }
+        /// What the server knows of an action beyond the older services. Asked before its start is reported.
+        pub async fn claim(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ClaimRequest>,
+        ) -> std::result::Result<tonic::Response<super::ClaimResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ironhook.v1.Machine/Claim",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("ironhook.v1.Machine", "Claim"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The agent still works on it; the answer says whether it should go on.
+        pub async fn lease(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LeaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::LeaseResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ironhook.v1.Machine/Lease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("ironhook.v1.Machine", "Lease"));
+            self.inner.unary(req, path, codec).await
+        }
         /// How far a running action is. Soft state: may be dropped, never acknowledged as durable.
         pub async fn report_progress(
             &mut self,
@@ -210,6 +317,28 @@ pub mod machine_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("ironhook.v1.Machine", "ReportProgress"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What a running action writes. Soft state, as progress is.
+        pub async fn report_log(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LogLines>,
+        ) -> std::result::Result<tonic::Response<super::LogResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ironhook.v1.Machine/ReportLog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ironhook.v1.Machine", "ReportLog"));
             self.inner.unary(req, path, codec).await
         }
         /// Why an action failed. Sent, and durable when answered, before the classic terminal report.
@@ -262,6 +391,31 @@ pub mod machine_client {
                 .insert(GrpcMethod::new("ironhook.v1.Machine", "ReportTimeline"));
             self.inner.unary(req, path, codec).await
         }
+        /// What this machine is.
+        pub async fn report_inventory(
+            &mut self,
+            request: impl tonic::IntoRequest<super::Inventory>,
+        ) -> std::result::Result<
+            tonic::Response<super::InventoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/ironhook.v1.Machine/ReportInventory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("ironhook.v1.Machine", "ReportInventory"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -282,6 +436,16 @@ pub mod machine_server {
             &self,
             request: tonic::Request<super::HelloRequest>,
         ) -> std::result::Result<tonic::Response<super::HelloResponse>, tonic::Status>;
+        /// What the server knows of an action beyond the older services. Asked before its start is reported.
+        async fn claim(
+            &self,
+            request: tonic::Request<super::ClaimRequest>,
+        ) -> std::result::Result<tonic::Response<super::ClaimResponse>, tonic::Status>;
+        /// The agent still works on it; the answer says whether it should go on.
+        async fn lease(
+            &self,
+            request: tonic::Request<super::LeaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::LeaseResponse>, tonic::Status>;
         /// How far a running action is. Soft state: may be dropped, never acknowledged as durable.
         async fn report_progress(
             &self,
@@ -290,6 +454,11 @@ pub mod machine_server {
             tonic::Response<super::ProgressResponse>,
             tonic::Status,
         >;
+        /// What a running action writes. Soft state, as progress is.
+        async fn report_log(
+            &self,
+            request: tonic::Request<super::LogLines>,
+        ) -> std::result::Result<tonic::Response<super::LogResponse>, tonic::Status>;
         /// Why an action failed. Sent, and durable when answered, before the classic terminal report.
         async fn report_failure(
             &self,
@@ -304,6 +473,14 @@ pub mod machine_server {
             request: tonic::Request<super::Timeline>,
         ) -> std::result::Result<
             tonic::Response<super::TimelineResponse>,
+            tonic::Status,
+        >;
+        /// What this machine is.
+        async fn report_inventory(
+            &self,
+            request: tonic::Request<super::Inventory>,
+        ) -> std::result::Result<
+            tonic::Response<super::InventoryResponse>,
             tonic::Status,
         >;
     }
@@ -426,6 +603,92 @@ pub mod machine_server {
                     };
                     Box::pin(fut)
                 }
+                "/ironhook.v1.Machine/Claim" => {
+                    #[allow(non_camel_case_types)]
+                    struct ClaimSvc<T: Machine>(pub Arc<T>);
+                    impl<T: Machine> tonic::server::UnaryService<super::ClaimRequest>
+                    for ClaimSvc<T> {
+                        type Response = super::ClaimResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ClaimRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Machine>::claim(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ClaimSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ironhook.v1.Machine/Lease" => {
+                    #[allow(non_camel_case_types)]
+                    struct LeaseSvc<T: Machine>(pub Arc<T>);
+                    impl<T: Machine> tonic::server::UnaryService<super::LeaseRequest>
+                    for LeaseSvc<T> {
+                        type Response = super::LeaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LeaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Machine>::lease(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LeaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/ironhook.v1.Machine/ReportProgress" => {
                     #[allow(non_camel_case_types)]
                     struct ReportProgressSvc<T: Machine>(pub Arc<T>);
@@ -454,6 +717,49 @@ pub mod machine_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReportProgressSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ironhook.v1.Machine/ReportLog" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportLogSvc<T: Machine>(pub Arc<T>);
+                    impl<T: Machine> tonic::server::UnaryService<super::LogLines>
+                    for ReportLogSvc<T> {
+                        type Response = super::LogResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LogLines>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Machine>::report_log(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportLogSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -540,6 +846,49 @@ pub mod machine_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReportTimelineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/ironhook.v1.Machine/ReportInventory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportInventorySvc<T: Machine>(pub Arc<T>);
+                    impl<T: Machine> tonic::server::UnaryService<super::Inventory>
+                    for ReportInventorySvc<T> {
+                        type Response = super::InventoryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::Inventory>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Machine>::report_inventory(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportInventorySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -24,6 +24,11 @@ pub struct WorkflowContext {
     #[prost(int64, tag = "7")]
     pub total_number_of_actions: i64,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WorkflowContextList {
+    #[prost(message, repeated, tag = "1")]
+    pub workflow_contexts: ::prost::alloc::vec::Vec<WorkflowContext>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkflowActionsRequest {
     #[prost(string, tag = "1")]
@@ -290,7 +295,34 @@ pub mod workflow_service_client {
                 .insert(GrpcMethod::new("proto.WorkflowService", "ReportActionStatus"));
             self.inner.unary(req, path, codec).await
         }
-        /// Ephemeral data of a workflow (workers of 0.6 to 0.8).
+        /// The same contexts in one message (0.6 to 0.8).
+        pub async fn get_workflow_context_list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WorkflowContextRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WorkflowContextList>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/proto.WorkflowService/GetWorkflowContextList",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("proto.WorkflowService", "GetWorkflowContextList"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ephemeral data of a workflow (workers of 0.6 to 0.8): of a version, or of the latest for 0.
         pub async fn get_workflow_data(
             &mut self,
             request: impl tonic::IntoRequest<super::GetWorkflowDataRequest>,
@@ -315,6 +347,59 @@ pub mod workflow_service_client {
                 .insert(GrpcMethod::new("proto.WorkflowService", "GetWorkflowData"));
             self.inner.unary(req, path, codec).await
         }
+        /// Who wrote it last, when and after which action, as JSON.
+        pub async fn get_workflow_metadata(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetWorkflowDataRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetWorkflowDataResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/proto.WorkflowService/GetWorkflowMetadata",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("proto.WorkflowService", "GetWorkflowMetadata"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The number of the latest version.
+        pub async fn get_workflow_data_version(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetWorkflowDataRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetWorkflowDataResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/proto.WorkflowService/GetWorkflowDataVersion",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("proto.WorkflowService", "GetWorkflowDataVersion"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// A new version.
         pub async fn update_workflow_data(
             &mut self,
             request: impl tonic::IntoRequest<super::UpdateWorkflowDataRequest>,
@@ -378,7 +463,15 @@ pub mod workflow_service_server {
             &self,
             request: tonic::Request<super::WorkflowActionStatus>,
         ) -> std::result::Result<tonic::Response<super::Empty>, tonic::Status>;
-        /// Ephemeral data of a workflow (workers of 0.6 to 0.8).
+        /// The same contexts in one message (0.6 to 0.8).
+        async fn get_workflow_context_list(
+            &self,
+            request: tonic::Request<super::WorkflowContextRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WorkflowContextList>,
+            tonic::Status,
+        >;
+        /// Ephemeral data of a workflow (workers of 0.6 to 0.8): of a version, or of the latest for 0.
         async fn get_workflow_data(
             &self,
             request: tonic::Request<super::GetWorkflowDataRequest>,
@@ -386,6 +479,23 @@ pub mod workflow_service_server {
             tonic::Response<super::GetWorkflowDataResponse>,
             tonic::Status,
         >;
+        /// Who wrote it last, when and after which action, as JSON.
+        async fn get_workflow_metadata(
+            &self,
+            request: tonic::Request<super::GetWorkflowDataRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetWorkflowDataResponse>,
+            tonic::Status,
+        >;
+        /// The number of the latest version.
+        async fn get_workflow_data_version(
+            &self,
+            request: tonic::Request<super::GetWorkflowDataRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetWorkflowDataResponse>,
+            tonic::Status,
+        >;
+        /// A new version.
         async fn update_workflow_data(
             &self,
             request: tonic::Request<super::UpdateWorkflowDataRequest>,
@@ -616,6 +726,55 @@ pub mod workflow_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/proto.WorkflowService/GetWorkflowContextList" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetWorkflowContextListSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<
+                        T: WorkflowService,
+                    > tonic::server::UnaryService<super::WorkflowContextRequest>
+                    for GetWorkflowContextListSvc<T> {
+                        type Response = super::WorkflowContextList;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WorkflowContextRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WorkflowService>::get_workflow_context_list(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetWorkflowContextListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/proto.WorkflowService/GetWorkflowData" => {
                     #[allow(non_camel_case_types)]
                     struct GetWorkflowDataSvc<T: WorkflowService>(pub Arc<T>);
@@ -647,6 +806,104 @@ pub mod workflow_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetWorkflowDataSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/proto.WorkflowService/GetWorkflowMetadata" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetWorkflowMetadataSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<
+                        T: WorkflowService,
+                    > tonic::server::UnaryService<super::GetWorkflowDataRequest>
+                    for GetWorkflowMetadataSvc<T> {
+                        type Response = super::GetWorkflowDataResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetWorkflowDataRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WorkflowService>::get_workflow_metadata(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetWorkflowMetadataSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/proto.WorkflowService/GetWorkflowDataVersion" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetWorkflowDataVersionSvc<T: WorkflowService>(pub Arc<T>);
+                    impl<
+                        T: WorkflowService,
+                    > tonic::server::UnaryService<super::GetWorkflowDataRequest>
+                    for GetWorkflowDataVersionSvc<T> {
+                        type Response = super::GetWorkflowDataResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetWorkflowDataRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as WorkflowService>::get_workflow_data_version(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetWorkflowDataVersionSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -8,6 +8,7 @@ mod reply;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod workflow;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub struct Api {
 pub fn router(engine: Engine, shutdown: Shutdown) -> Router {
     let all = "/apis/tinkerbell.org/v1alpha1/{kind}";
     let of_namespace = "/apis/tinkerbell.org/v1alpha1/namespaces/{namespace}/{kind}";
+    let own = "/apis/ironhook.dev/v1alpha1/namespaces/{namespace}/workflows/{name}/cancel";
     let one = "/apis/tinkerbell.org/v1alpha1/namespaces/{namespace}/{kind}/{name}";
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
@@ -40,5 +42,7 @@ pub fn router(engine: Engine, shutdown: Shutdown) -> Router {
         .route(all, get(objects::list_all))
         .route(of_namespace, get(objects::list).post(objects::create))
         .route(one, get(objects::get).put(objects::replace).delete(objects::delete))
+        .route(&format!("{one}/{{part}}"), get(workflow::part))
+        .route(own, post(workflow::cancel))
         .with_state(Api { engine, shutdown, writing: Arc::default() })
 }

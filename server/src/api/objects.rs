@@ -94,8 +94,12 @@ pub async fn delete(
 ) -> Result<Json<Value>, Refusal> {
     let key = key(path)?;
     let _writing = api.writing.lock().await;
+    let last = api.engine.store.get(&key)?.map(decode).transpose()?;
     api.engine.store.commit(vec![Change::Delete(key.clone(), None)]).await?;
     tracing::info!(object = %key, "deleted");
+    if let Some(workflow) = last.filter(|last| last.key.kind == Kind::Workflow) {
+        api.engine.deleted(&workflow);
+    }
     Ok(Json(json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success" })))
 }
 

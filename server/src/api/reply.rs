@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Json, Response};
 use serde_json::json;
 
 use crate::apply::ApplyError;
+use crate::engine::EngineError;
 use crate::store::StoreError;
 
 /// An answer that is not the one hoped for.
@@ -45,6 +46,19 @@ impl From<StoreError> for Refusal {
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         };
         Self { code, reason, message: crate::chain(&error) }
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::NoSuchWorkflow(_) => Self::not_found(error.to_string()),
+            EngineError::Store(error) => error.into(),
+            EngineError::Refused(_) => Self::bad_request(crate::chain(&error)),
+            EngineError::View(error) => {
+                Self { code: StatusCode::INTERNAL_SERVER_ERROR, reason: "InternalError", message: crate::chain(&error) }
+            }
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use super::{Api, apply};
 use crate::activity::ActivityLog;
 use crate::apply::{File, Request};
 use crate::engine::Engine;
+use crate::ephemeral::Ephemeral;
+use crate::soft::Soft;
 use crate::store::Store;
 use crate::store::redb::RedbStore;
 
@@ -17,7 +19,8 @@ async fn of_two_machines_with_one_address_one_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&dir.path().join("s")).unwrap());
     let (machines, _keeper) = crate::machines::open(Arc::clone(&store)).unwrap();
-    let engine = Engine { store, activity: Arc::new(ActivityLog::new()), machines };
+    let (soft, ephemeral) = (Arc::new(Soft::new(dir.path())), Arc::new(Ephemeral::new(dir.path())));
+    let engine = Engine { store, activity: Arc::new(ActivityLog::new()), machines, soft, ephemeral };
     let (_trigger, shutdown) = crate::shutdown::pair();
     let api = Api { engine, shutdown, writing: Arc::default() };
     let send = |name: &str| {

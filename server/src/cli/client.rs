@@ -103,6 +103,13 @@ impl Client {
         Ok((status, self.json(response).await?))
     }
 
+    /// A text.
+    pub async fn text(&self, path: &str, query: &[(&str, &str)]) -> Result<String, CliError> {
+        let query: Vec<String> = query.iter().map(|(key, value)| format!("{key}={}", escaped(value))).collect();
+        let response = self.send(self.request(Method::GET, &format!("{path}?{}", query.join("&")))).await?;
+        response.text().await.map_err(|e| self.lost(e))
+    }
+
     /// A body without an end.
     pub async fn stream(&self, path: &str) -> Result<Response, CliError> {
         self.send(self.request(Method::GET, path)).await
@@ -137,4 +144,10 @@ impl Client {
         let text = response.text().await.map_err(|e| self.lost(e))?;
         serde_json::from_str(&text).map_err(|e| self.odd(e))
     }
+}
+
+/// As a query may carry it.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

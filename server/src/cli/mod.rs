@@ -1,9 +1,11 @@
 //! The command line: `serve` runs the server, everything else talks to one over its API.
 
 mod apply;
+mod cancel;
 mod client;
 mod delete;
 mod get;
+mod logs;
 pub mod serve;
 mod show;
 mod watch;
@@ -40,6 +42,10 @@ enum Command {
     Get(get::Get),
     /// Show what happens, as it happens; ends with the workflow when one is named.
     Watch(watch::Watch),
+    /// Show what an action has written.
+    Logs(logs::Logs),
+    /// End a workflow: its running action is stopped, no further one is begun.
+    Cancel(cancel::Cancel),
     /// Delete an object.
     Delete(delete::Delete),
 }
@@ -51,6 +57,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Apply(apply) => apply.run().await,
         Command::Get(get) => get.run().await,
         Command::Watch(watch) => watch.run().await,
+        Command::Logs(logs) => logs.run().await,
+        Command::Cancel(cancel) => cancel.run().await,
         Command::Delete(delete) => delete.run().await,
     }
 }

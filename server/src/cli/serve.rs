@@ -20,8 +20,10 @@ use tokio::task::{Id, JoinSet};
 use crate::activity::ActivityLog;
 use crate::config::{Config, ConfigError, Dhcp, Service};
 use crate::engine::Engine;
+use crate::ephemeral::Ephemeral;
 use crate::machines::{self, Keeper};
 use crate::shutdown::{self, Shutdown};
+use crate::soft::Soft;
 use crate::store::redb::RedbStore;
 use crate::store::{Store, StoreError};
 use crate::{api, grpc, metadata};
@@ -104,7 +106,8 @@ impl Serve {
         let broken = store.broken();
         let store: Arc<dyn Store> = Arc::new(store);
         let (machines, keeper) = machines::open(Arc::clone(&store))?;
-        let engine = Engine { store, activity: Arc::new(ActivityLog::new()), machines };
+        let (soft, ephemeral) = (Arc::new(Soft::new(state)), Arc::new(Ephemeral::new(state)));
+        let engine = Engine { store, activity: Arc::new(ActivityLog::new()), machines, soft, ephemeral };
         let loaders = LoaderTable::read(&config.loaders)?;
         if !loaders.missing().is_empty() {
             tracing::warn!(dir = %config.loaders.display(), missing = ?loaders.missing(), "loaders are missing");

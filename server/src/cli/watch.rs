@@ -96,10 +96,9 @@ impl Watch {
                 self.print(&activity, *first_ms.get_or_insert(activity.at_ms))?;
                 if let (Some(target), What::Workflow { workflow, state, .. }) = (&target, &activity.what)
                     && *workflow == target.id
-                    && let Some(state) =
-                        [State::Success, State::Failed, State::Timeout].into_iter().find(|s| s.as_str() == state)
+                    && let Some(last) = ended(state)
                 {
-                    return Ok(Some(state));
+                    return Ok(Some(last));
                 }
             }
         }
@@ -132,6 +131,13 @@ impl Watch {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}").and_then(|()| out.flush()).map_err(CliError::Write)
     }
+}
+
+/// The end that an activity tells of; a deleted workflow has not succeeded.
+fn ended(state: &str) -> Option<State> {
+    let ends = [State::Success, State::Failed, State::Timeout, State::Cancelled];
+    let end = ends.into_iter().find(|end| end.as_str() == state);
+    end.or_else(|| (state == "DELETED").then_some(State::Cancelled))
 }
 
 fn concerns(target: &Target, activity: &Activity) -> bool {

@@ -1,21 +1,23 @@
 //! `proto.WorkflowService` as tink-worker 0.6 to 0.12 speaks it (wire reference §4.2, §4.3, §12.7 to §12.9).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proto::workflow::workflow_service_server::WorkflowService;
 use proto::workflow::{
     Empty, GetWorkflowDataRequest, GetWorkflowDataResponse, State as WireState, UpdateWorkflowDataRequest,
     WorkflowAction, WorkflowActionList, WorkflowActionStatus, WorkflowActionsRequest, WorkflowContext,
-    WorkflowContextRequest,
+    WorkflowContextList, WorkflowContextRequest,
 };
 use tokio_stream::Iter;
 use tonic::{Request, Response, Status};
 
 use super::{needed, status};
-use crate::engine::{Engine, EngineError, Offer};
+use crate::engine::{Engine, EngineError, Offer, uid};
+use crate::ephemeral::Version;
 use crate::objects::workflow::{Action, State, Task};
 use crate::workflow::canonical_worker;
-use crate::workflow::state::{News, Refused, Report};
+use crate::workflow::state::{News, Report};
 
 /// The service.
 pub struct Classic(pub Engine);
@@ -28,11 +30,16 @@ impl WorkflowService for Classic {
         &self,
         request: Request<WorkflowContextRequest>,
     ) -> Result<Response<Self::GetWorkflowContextsStream>, Status> {
-        let asked = request.into_inner().worker_id;
-        needed("worker_id", &asked)?;
-        let offers = self.0.offers(&canonical_worker(&asked)).map_err(|error| status(&error))?;
-        let contexts: Vec<_> = offers.iter().filter_map(|offer| context(offer, &asked)).map(Ok).collect();
+        let contexts: Vec<_> = self.contexts(&request.into_inner())?.into_iter().map(Ok).collect();
         Ok(Response::new(tokio_stream::iter(contexts)))
+    }
+
+    async fn get_workflow_context_list(
+        &self,
+        request: Request<WorkflowContextRequest>,
+    ) -> Result<Response<WorkflowContextList>, Status> {
+        let workflow_contexts = self.contexts(&request.into_inner())?;
+        Ok(Response::new(WorkflowContextList { workflow_contexts }))
     }
 
     async fn get_workflow_actions(
@@ -48,6 +55,8 @@ impl WorkflowService for Classic {
 
     async fn report_action_status(&self, request: Request<WorkflowActionStatus>) -> Result<Response<Empty>, Status> {
         let understands_late = request.metadata().contains_key(proto::AGENT_HEADER);
+        let id = request.metadata().get(proto::ACTION_HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let id = id.to_owned();
         let told = request.into_inner();
         needed("workflow_id", &told.workflow_id)?;
         needed("task_name", &told.task_name)?;
@@ -62,14 +71,12 @@ impl WorkflowService for Classic {
             WireState::Timeout => News::TimedOut { message },
         };
         let worker = canonical_worker(&told.worker_id);
-        let report = Report { worker, task: told.task_name, action: told.action_name, news };
+        let report = Report { worker, task: told.task_name, action: told.action_name, id, news };
         match self.0.report(&told.workflow_id, &report).await {
             Ok(()) => Ok(Response::new(Empty {})),
             // A stock worker repeats what is refused for ever (wire reference §12.9), so news of an end is taken from it and
             // changes nothing; ours must know. To begin an action that has ended is nobody's to be told yes to.
-            Err(EngineError::Refused(late @ Refused::Late { .. }))
-                if state != WireState::Running && !understands_late =>
-            {
+            Err(EngineError::Refused(late)) if late.is_late() && state != WireState::Running && !understands_late => {
                 tracing::warn!(workflow = told.workflow_id, "a late report changes nothing: {late}");
                 Ok(Response::new(Empty {}))
             }
@@ -81,13 +88,63 @@ impl WorkflowService for Classic {
         &self,
         request: Request<GetWorkflowDataRequest>,
     ) -> Result<Response<GetWorkflowDataResponse>, Status> {
-        // None can have been put here, so there is none.
-        self.0.workflow(&request.into_inner().workflow_id).map_err(|error| status(&error))?;
-        Ok(Response::new(GetWorkflowDataResponse::default()))
+        let (data, _) = self.ephemeral(&request.into_inner())?;
+        Ok(Response::new(data))
     }
 
-    async fn update_workflow_data(&self, _: Request<UpdateWorkflowDataRequest>) -> Result<Response<Empty>, Status> {
-        Err(Status::unimplemented("this server keeps no ephemeral data of workflows"))
+    async fn get_workflow_metadata(
+        &self,
+        request: Request<GetWorkflowDataRequest>,
+    ) -> Result<Response<GetWorkflowDataResponse>, Status> {
+        let (data, metadata) = self.ephemeral(&request.into_inner())?;
+        Ok(Response::new(GetWorkflowDataResponse { data: metadata, version: data.version }))
+    }
+
+    async fn get_workflow_data_version(
+        &self,
+        request: Request<GetWorkflowDataRequest>,
+    ) -> Result<Response<GetWorkflowDataResponse>, Status> {
+        let (data, _) = self.ephemeral(&GetWorkflowDataRequest { version: 0, ..request.into_inner() })?;
+        Ok(Response::new(GetWorkflowDataResponse { data: Vec::new(), version: data.version }))
+    }
+
+    async fn update_workflow_data(
+        &self,
+        request: Request<UpdateWorkflowDataRequest>,
+    ) -> Result<Response<Empty>, Status> {
+        let told = request.into_inner();
+        let (workflow, _) = self.0.workflow(&told.workflow_id).map_err(|error| status(&error))?;
+        let (data, soft) = (Version { metadata: told.metadata, data: told.data }, Arc::clone(&self.0.ephemeral));
+        let stored = tokio::task::spawn_blocking(move || soft.add(&uid(&workflow), &data)).await;
+        stored.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| {
+            let message = crate::chain(&error);
+            tracing::warn!(message, "ephemeral data of a workflow is not kept");
+            Status::unavailable(message)
+        })?;
+        Ok(Response::new(Empty {}))
+    }
+}
+
+impl Classic {
+    // tonic's own error type; its size is not ours to choose.
+    #[allow(clippy::result_large_err)]
+    fn contexts(&self, request: &WorkflowContextRequest) -> Result<Vec<WorkflowContext>, Status> {
+        let asked = &request.worker_id;
+        needed("worker_id", asked)?;
+        let offers = self.0.offers(&canonical_worker(asked)).map_err(|error| status(&error))?;
+        Ok(offers.iter().filter_map(|offer| context(offer, asked)).collect())
+    }
+
+    /// A version of a workflow's data, and its metadata; before the first one there is nothing, as version 0.
+    #[allow(clippy::result_large_err)]
+    fn ephemeral(&self, asked: &GetWorkflowDataRequest) -> Result<(GetWorkflowDataResponse, Vec<u8>), Status> {
+        let (workflow, _) = self.0.workflow(&asked.workflow_id).map_err(|error| status(&error))?;
+        match self.0.ephemeral.get(&uid(&workflow), asked.version) {
+            Ok(Some((version, found))) => Ok((GetWorkflowDataResponse { data: found.data, version }, found.metadata)),
+            Ok(None) if asked.version == 0 => Ok((GetWorkflowDataResponse::default(), Vec::new())),
+            Ok(None) => Err(Status::not_found(format!("there is no version {} of the data", asked.version))),
+            Err(error) => Err(Status::unavailable(crate::chain(&error))),
+        }
     }
 }
 

@@ -5,20 +5,24 @@ use std::sync::{Mutex, PoisonError};
 
 use proto::ironhook::machine_server::Machine as Service;
 use proto::ironhook::{
-    ActionRef, FailureDetail, FailureDetailResponse, HelloRequest, HelloResponse, Progress, ProgressResponse, Timeline,
-    TimelineResponse,
+    ActionRef, ClaimRequest, ClaimResponse, FailureDetail, FailureDetailResponse, HelloRequest, HelloResponse,
+    Inventory, InventoryResponse, LeaseRequest, LeaseResponse, LogLines, LogResponse, Progress, ProgressResponse,
+    Timeline, TimelineResponse,
 };
 use spec::activity::What;
 use spec::{Failure, event, phase};
 use tonic::{Request, Response, Status};
 
-use super::{needed, status};
-use crate::engine::Engine;
+use super::{attributes, needed, status};
+use crate::engine::{Engine, Named};
 use crate::workflow::canonical_worker;
 use crate::workflow::state::{News, Report};
 
 /// A timeline has a few dozen phases; more is a mistake.
 const MAX_PHASES: usize = 1000;
+
+/// How often an agent asks whether it should go on; an operator's cancel arrives within this.
+const RENEW_MS: u32 = 2000;
 
 /// The service.
 pub struct Machine {
@@ -45,16 +49,47 @@ impl Service for Machine {
 
     async fn report_progress(&self, request: Request<Progress>) -> Result<Response<ProgressResponse>, Status> {
         let Progress { action, done, total, unit, message } = request.into_inner();
-        let action = named(action)?;
+        let who = named(action)?;
         let progress = event::Progress { done, total, unit, message };
-        let worker = canonical_worker(&action.worker_id);
-        self.engine.progress(&action.workflow_id, action.action_name, &worker, progress);
+        self.engine.progress(&who, progress).map_err(|error| status(&error))?;
         Ok(Response::new(ProgressResponse {}))
+    }
+
+    async fn claim(&self, request: Request<ClaimRequest>) -> Result<Response<ClaimResponse>, Status> {
+        let who = named(request.into_inner().action)?;
+        let action = self.engine.claim(&who).map_err(|error| status(&error))?;
+        let network = action.namespaces.map_or_else(String::new, |namespaces| namespaces.network);
+        let attempt = action.attempt.max(1);
+        Ok(Response::new(ClaimResponse { action_id: action.id, attempt, background: action.background, network }))
+    }
+
+    async fn lease(&self, request: Request<LeaseRequest>) -> Result<Response<LeaseResponse>, Status> {
+        let who = named(request.into_inner().action)?;
+        let reason = self.engine.lease(&who).map_err(|error| status(&error))?;
+        let cancelled = reason.is_some();
+        Ok(Response::new(LeaseResponse { cancelled, reason: reason.unwrap_or_default(), renew_ms: RENEW_MS }))
+    }
+
+    async fn report_log(&self, request: Request<LogLines>) -> Result<Response<LogResponse>, Status> {
+        let LogLines { action, lines, dropped } = request.into_inner();
+        self.engine.log(&named(action)?, lines, dropped).map_err(|error| status(&error))?;
+        Ok(Response::new(LogResponse {}))
+    }
+
+    async fn report_inventory(&self, request: Request<Inventory>) -> Result<Response<InventoryResponse>, Status> {
+        let Inventory { worker_id, attributes } = request.into_inner();
+        needed("worker_id", &worker_id)?;
+        let worker = canonical_worker(&worker_id);
+        // Anyone can reach this port; only what is told of machines that exist is remembered.
+        if let Some(record) = self.engine.machines.record_by_worker(&worker) {
+            self.engine.soft.inventory(&record.key.id(), attributes::to_json(&attributes));
+        }
+        Ok(Response::new(InventoryResponse {}))
     }
 
     async fn report_failure(&self, request: Request<FailureDetail>) -> Result<Response<FailureDetailResponse>, Status> {
         let detail = request.into_inner();
-        let action = named(detail.action)?;
+        let who = named(detail.action)?;
         needed("code", &detail.code)?;
         let failure = Failure {
             code: detail.code,
@@ -63,9 +98,9 @@ impl Service for Machine {
             exit_status: detail.exit_status,
             log_tail: detail.log_tail,
         };
-        let worker = canonical_worker(&action.worker_id);
-        let report = Report { worker, task: action.task_name, action: action.action_name, news: News::Detail(failure) };
-        self.engine.report(&action.workflow_id, &report).await.map_err(|error| status(&error))?;
+        let Named { workflow, task, action, id, worker } = who;
+        let report = Report { worker, task, action, id, news: News::Detail(failure) };
+        self.engine.report(&workflow, &report).await.map_err(|error| status(&error))?;
         Ok(Response::new(FailureDetailResponse {}))
     }
 
@@ -96,10 +131,16 @@ impl Service for Machine {
 
 // tonic's own error type; its size is not ours to choose.
 #[allow(clippy::result_large_err)]
-fn named(action: Option<ActionRef>) -> Result<ActionRef, Status> {
+fn named(action: Option<ActionRef>) -> Result<Named, Status> {
     let action = action.ok_or_else(|| Status::invalid_argument("action is missing"))?;
     needed("workflow_id", &action.workflow_id)?;
     needed("task_name", &action.task_name)?;
     needed("action_name", &action.action_name)?;
-    Ok(action)
+    Ok(Named {
+        worker: canonical_worker(&action.worker_id),
+        workflow: action.workflow_id,
+        task: action.task_name,
+        action: action.action_name,
+        id: action.action_id,
+    })
 }

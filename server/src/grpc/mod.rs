@@ -1,11 +1,15 @@
-//! The workflow service as workers see it: the classic service under both of its names, and `ironhook.v1`.
+//! The workflow services as workers see them: the classic one under both of its names, the newer one, and `ironhook.v1`.
 //! Translates between the wire and the engine; decides nothing about workflows.
 
+mod attributes;
 mod classic;
 mod machine;
+mod newer;
 mod prefix;
+mod shape;
 
 use axum::Router;
+use proto::agent::workflow_service_server::WorkflowServiceServer as NewerServer;
 use proto::ironhook::machine_server::MachineServer;
 use proto::workflow::workflow_service_server::WorkflowServiceServer;
 use tonic::service::Routes;
@@ -16,12 +20,16 @@ use crate::workflow::state::Refused;
 
 /// The largest message a worker has reason to send: a failure with 64 KiB of log.
 const MAX_MESSAGE: usize = 256 << 10;
+/// Except for the ephemeral data of a workflow (wire reference §11).
+const MAX_DATA: usize = 11 << 20;
 
 /// All services, to be served on one port without TLS.
 pub fn router(engine: Engine) -> Router {
     let classic = WorkflowServiceServer::new(classic::Classic(engine.clone())).max_decoding_message_size(MAX_MESSAGE);
+    let newer = NewerServer::new(newer::Newer(engine.clone())).max_decoding_message_size(MAX_MESSAGE);
     let machine = MachineServer::new(machine::Machine::new(engine)).max_decoding_message_size(MAX_MESSAGE);
-    Routes::new(classic.clone()).add_service(prefix::OldName(classic)).add_service(machine).prepare().into_axum_router()
+    let old = prefix::OldName(classic.clone().max_decoding_message_size(MAX_DATA));
+    Routes::new(prefix::Shared { classic, newer }).add_service(old).add_service(machine).prepare().into_axum_router()
 }
 
 /// The answer to a worker; every refusal is also in the log, because workers of older generations show none.
@@ -30,7 +38,7 @@ fn status(error: &EngineError) -> Status {
         EngineError::NoSuchWorkflow(_) | EngineError::Refused(Refused::NoSuchAction { .. }) => Code::NotFound,
         EngineError::Refused(Refused::NotYours { .. }) => Code::PermissionDenied,
         EngineError::Refused(Refused::NotCurrent { .. } | Refused::Ended { .. }) => Code::FailedPrecondition,
-        EngineError::Refused(Refused::Late { .. }) => Code::Aborted,
+        EngineError::Refused(Refused::Late { .. } | Refused::Replaced { .. }) => Code::Aborted,
         // Worth another try.
         EngineError::Store(_) | EngineError::View(_) => Code::Unavailable,
     };

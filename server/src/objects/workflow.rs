@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spec::Failure;
+use spec::event::Progress;
 
 /// `Workflow.spec`.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -64,6 +65,8 @@ pub enum State {
     Failed,
     /// Ended by its time.
     Timeout,
+    /// Ended by an operator.
+    Cancelled,
 }
 
 impl State {
@@ -77,12 +80,13 @@ impl State {
             Self::Success => "SUCCESS",
             Self::Failed => "FAILED",
             Self::Timeout => "TIMEOUT",
+            Self::Cancelled => "CANCELLED",
         }
     }
 
     /// Nothing changes it any more.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Success | Self::Failed | Self::Timeout)
+        matches!(self, Self::Success | Self::Failed | Self::Timeout | Self::Cancelled)
     }
 }
 
@@ -182,6 +186,18 @@ pub struct Action {
     /// Empty or `host`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pid: String,
+    /// Other namespaces than its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<Namespaces>,
+    /// How often it is tried again after a failure.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub retries: u32,
+    /// The next one begins once it runs; it is ended with the workflow. Agents of ours only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub background: bool,
+    /// Which try this is; 0 as 1.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub attempt: u32,
     /// Where it stands.
     pub state: State,
     /// When the server learnt that it runs.
@@ -196,9 +212,30 @@ pub struct Action {
     /// One line.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// How far it was, at most ten seconds ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+/// Namespaces of an action that are not its own.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Namespaces {
+    /// As the engine takes it: `host`, `bridge`, `none`, `container:<name>`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub network: String,
+    /// As `pid`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pid: String,
+}
+
+// As serde wants it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl WorkflowStatus {
@@ -214,7 +251,7 @@ impl WorkflowStatus {
 
     /// Why the workflow ended, in one line; empty unless it failed.
     pub fn reason(&self) -> String {
-        let failed = self.actions().find(|(_, a)| matches!(a.state, State::Failed | State::Timeout));
+        let failed = self.actions().find(|(_, a)| a.state.is_final() && a.state != State::Success);
         match failed {
             None => String::new(),
             Some((task, action)) => match &action.failure {

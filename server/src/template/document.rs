@@ -14,6 +14,8 @@ use crate::yaml;
 const MAX_NAME: usize = 199;
 /// A year, in seconds: more is a slip of the pen.
 const MAX_TIMEOUT: i64 = 31_536_000;
+/// More is a slip of the pen too.
+const MAX_RETRIES: u32 = 100;
 
 /// A scalar as it was written; nothing at all is an empty text.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -87,6 +89,31 @@ pub struct Action {
     pub environment: Option<BTreeMap<String, Text>>,
     #[serde(default)]
     pub pid: Option<Spanned<Text>>,
+    #[serde(default)]
+    pub namespaces: Option<Namespaces>,
+    /// The same as `timeout`, as newer templates spell it.
+    #[serde(default, rename = "timeoutSeconds")]
+    pub timeout_seconds: Option<Spanned<Text>>,
+    /// How often it is tried again after a failure.
+    #[serde(default)]
+    pub retries: Option<Spanned<Text>>,
+    /// `true` or `false` once it is rendered; an action whose condition is false is left out.
+    #[serde(default, rename = "if")]
+    pub condition: Option<Spanned<Text>>,
+    /// `true`: the next action begins once this one runs.
+    #[serde(default)]
+    pub background: Option<Spanned<Text>>,
+}
+
+/// Namespaces that are not the action's own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Namespaces {
+    #[serde(default)]
+    pub network: Option<Spanned<Text>>,
+    #[serde(default)]
+    pub pid: Option<Spanned<Text>>,
 }
 
 /// Reads what was rendered; the line of a problem is that of the template.
@@ -137,6 +164,21 @@ pub fn seconds(value: Option<&Spanned<Text>>) -> Option<i64> {
     }
 }
 
+/// `true`, `false`, or nothing for the default.
+pub fn truth(value: Option<&Spanned<Text>>, default: bool) -> Option<bool> {
+    match text(value) {
+        "" => Some(default),
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// How often to try again.
+pub fn retries(value: Option<&Spanned<Text>>) -> Option<u32> {
+    seconds(value).and_then(|count| u32::try_from(count).ok()).filter(|count| *count <= MAX_RETRIES)
+}
+
 /// The line of the rendered text on which a value begins.
 pub fn line<T>(value: &Spanned<T>) -> usize {
     usize::try_from(value.referenced.line()).unwrap_or(0)
@@ -178,10 +220,45 @@ impl Found<'_> {
         }
     }
 
+    /// What the newer templates have beyond the field's.
+    fn extras(&mut self, start: usize, action: &Action) {
+        let place = |value: Option<&Spanned<Text>>| value.map_or(start, line);
+        if action.timeout.is_some() && action.timeout_seconds.is_some() {
+            self.add(place(action.timeout_seconds.as_ref()), "timeoutSeconds", "there is a timeout already");
+        }
+        if retries(action.retries.as_ref()).is_none() {
+            let message = format!("{:?} is not a whole number from 0 to {MAX_RETRIES}", text(action.retries.as_ref()));
+            self.add(place(action.retries.as_ref()), "retries", message);
+        }
+        for (key, value) in [("if", action.condition.as_ref()), ("background", action.background.as_ref())] {
+            if truth(value, true).is_none() {
+                self.add(place(value), key, format!("{:?} is neither true nor false", text(value)));
+            }
+        }
+        let own = action.namespaces.as_ref();
+        for (key, value, words) in [
+            ("namespaces.network", own.and_then(|own| own.network.as_ref()), &["host", "bridge", "none"][..]),
+            ("namespaces.pid", own.and_then(|own| own.pid.as_ref()), &["host"][..]),
+        ] {
+            let known =
+                words.contains(&text(value)) || text(value).strip_prefix("container:").is_some_and(|n| !n.is_empty());
+            if !text(value).is_empty() && !known {
+                let message = format!("{:?} is not one of {}, container:<name>", text(value), words.join(", "));
+                self.add(place(value), key, message);
+            }
+        }
+        let pid = own.and_then(|own| own.pid.as_ref());
+        if !text(pid).is_empty() && !text(action.pid.as_ref()).is_empty() {
+            self.add(place(pid), "namespaces.pid", "there is a pid already");
+        }
+    }
+
     fn action<'a>(&mut self, action: &'a Spanned<Action>, names: &mut HashSet<&'a str>) {
         let (start, action) = (line(action), &action.value);
         self.unique("action", action.name.as_ref(), start, names);
         self.seconds("timeout", action.timeout.as_ref());
+        self.seconds("timeoutSeconds", action.timeout_seconds.as_ref());
+        self.extras(start, action);
         let image = text(action.image.as_ref());
         if image.is_empty() {
             let line = action.image.as_ref().map_or(start, line);

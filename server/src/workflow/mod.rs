@@ -1,6 +1,9 @@
 //! Workflows: how one is made of a rendered template, and how reports change it. Pure: no store, no clock, no network.
 
+mod bounds;
 pub mod build;
+pub mod lease;
+mod report;
 pub mod state;
 #[cfg(test)]
 mod tests;

@@ -2,114 +2,12 @@
 //! Must not read a clock or touch the store; whoever calls it makes the result durable before answering.
 
 use jiff::{SignedDuration, Timestamp};
+use spec::event::Progress;
 use spec::{Code, Failure};
 
+use super::bounds::{bounded, words};
+pub use super::report::{Applied, News, Refused, Report};
 use crate::objects::workflow::{Action, CurrentState, State, WorkflowStatus};
-
-/// What `status` holds of an action's log (design §5).
-const TAIL_BYTES: usize = 4 << 10;
-const TAIL_LINES: usize = 20;
-
-/// What a worker tells about one action.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Report {
-    /// Who tells it; a worker of an older generation leaves it empty.
-    pub worker: String,
-    /// Which task.
-    pub task: String,
-    /// Which action of it.
-    pub action: String,
-    /// What became of it.
-    pub news: News,
-}
-
-/// What became of an action.
-#[derive(Clone, PartialEq, Debug)]
-pub enum News {
-    /// It runs.
-    Running,
-    /// It ended well.
-    Succeeded {
-        /// As the worker says it.
-        message: String,
-    },
-    /// It failed.
-    Failed {
-        /// As the worker says it.
-        message: String,
-    },
-    /// It was ended after its time.
-    TimedOut {
-        /// As the worker says it.
-        message: String,
-    },
-    /// Why it is going to be reported as failed.
-    Detail(Failure),
-}
-
-/// What a report did.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Applied {
-    /// This is the status now.
-    Changed(Box<WorkflowStatus>),
-    /// It was known already, or is a detail that came too late to matter.
-    Known,
-}
-
-/// The report does not fit the workflow.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Refused {
-    /// No such action.
-    #[error("there is no action {task}/{action} in this workflow")]
-    NoSuchAction {
-        /// Which task was named.
-        task: String,
-        /// Which action was named.
-        action: String,
-    },
-    /// The task belongs to another worker.
-    #[error("action {task}/{action} belongs to worker {owner}, not to {worker}")]
-    NotYours {
-        /// Which task was named.
-        task: String,
-        /// Which action was named.
-        action: String,
-        /// Whose it is.
-        owner: String,
-        /// Who told.
-        worker: String,
-    },
-    /// An earlier action has not ended.
-    #[error("action {task}/{action} is not the current one, {current} is")]
-    NotCurrent {
-        /// Which task was named.
-        task: String,
-        /// Which action was named.
-        action: String,
-        /// `task/action` that is expected.
-        current: String,
-    },
-    /// The action has ended, and otherwise than this report would have it.
-    #[error("action {task}/{action} has ended with {state} already")]
-    Late {
-        /// Which task was named.
-        task: String,
-        /// Which action was named.
-        action: String,
-        /// How it ended.
-        state: State,
-    },
-    /// The workflow has ended.
-    #[error("the workflow has ended with {state}, action {task}/{action} must not run")]
-    Ended {
-        /// Which task was named.
-        task: String,
-        /// Which action was named.
-        action: String,
-        /// How it ended.
-        state: State,
-    },
-}
 
 /// What became of the workflow through this report at this time.
 pub fn apply(status: &WorkflowStatus, report: &Report, now: Timestamp) -> Result<Applied, Refused> {
@@ -118,7 +16,9 @@ pub fn apply(status: &WorkflowStatus, report: &Report, now: Timestamp) -> Result
     match (known, &report.news) {
         (State::Success, News::Succeeded { .. } | News::Detail(_))
         | (State::Failed, News::Failed { .. } | News::Detail(_))
-        | (State::Timeout, News::TimedOut { .. } | News::Detail(_)) => Ok(Applied::Known),
+        | (State::Timeout, News::TimedOut { .. } | News::Detail(_))
+        // Whoever was told to end it says that it has ended.
+        | (State::Cancelled, News::Failed { .. } | News::TimedOut { .. } | News::Detail(_)) => Ok(Applied::Known),
         (state, _) if state.is_final() => {
             Err(Refused::Late { task: report.task.clone(), action: report.action.clone(), state })
         }
@@ -129,8 +29,8 @@ pub fn apply(status: &WorkflowStatus, report: &Report, now: Timestamp) -> Result
         }
         (_, News::Running) => Ok(changed(status, |new| new.start(place, now))),
         (_, News::Succeeded { message }) => Ok(changed(status, |new| new.end(place, now, State::Success, message))),
-        (_, News::Failed { message }) => Ok(changed(status, |new| new.end(place, now, State::Failed, message))),
-        (_, News::TimedOut { message }) => Ok(changed(status, |new| new.end(place, now, State::Timeout, message))),
+        (_, News::Failed { message }) => Ok(changed(status, |new| new.fail(place, now, State::Failed, message))),
+        (_, News::TimedOut { message }) => Ok(changed(status, |new| new.fail(place, now, State::Timeout, message))),
     }
 }
 
@@ -146,15 +46,47 @@ pub fn expire(status: &WorkflowStatus, now: Timestamp) -> Applied {
     }
 }
 
+/// Ends a workflow because an operator says so; nothing to do for one that has ended.
+pub fn cancel(status: &WorkflowStatus, reason: &str, now: Timestamp) -> Applied {
+    match status.next() {
+        Some(place) if !status.state.is_final() => changed(status, |new| {
+            new.with_action(place, |action| action.failure = Some(Failure::new(Code::Cancelled, words(reason))));
+            new.end(place, now, State::Cancelled, reason);
+        }),
+        _ => Applied::Known,
+    }
+}
+
+/// How far a running action is, to be seen in its status.
+pub fn advance(status: &WorkflowStatus, id: &str, progress: &Progress) -> Applied {
+    let place = status.actions().position(|(_, action)| action.id == id && action.state == State::Running);
+    let news = |action: &Action| action.progress.as_ref() != Some(progress);
+    match place {
+        Some(place) if status.actions().nth(place).is_some_and(|(_, action)| news(action)) => changed(status, |new| {
+            let (unit, message) = (words(&progress.unit), words(&progress.message));
+            new.with_action(place, |action| action.progress = Some(Progress { unit, message, ..progress.clone() }));
+        }),
+        _ => Applied::Known,
+    }
+}
+
 /// The position of the action, when this worker may report it now.
 fn check(status: &WorkflowStatus, report: &Report) -> Result<usize, Refused> {
     let (task, action) = (report.task.clone(), report.action.clone());
-    let found = status.actions().enumerate().find(|(_, (t, a))| t.name == task && a.name == action);
-    let Some((place, (owner, found))) = found else {
-        return Err(Refused::NoSuchAction { task, action });
+    let by_id = |a: &Action| !report.id.is_empty() && a.id == report.id;
+    let by_name = |t: &str, a: &Action| t == report.task && a.name == report.action;
+    let found = status.actions().enumerate().find(|(_, (_, a))| by_id(a));
+    let Some((place, (owner, found))) =
+        found.or_else(|| status.actions().enumerate().find(|(_, (t, a))| by_name(&t.name, a)))
+    else {
+        let earlier = status.actions().any(|(_, a)| !report.id.is_empty() && a.is_later_attempt_of(&report.id));
+        return Err(if earlier { Refused::Replaced { task, action } } else { Refused::NoSuchAction { task, action } });
     };
     if !report.worker.is_empty() && report.worker != owner.agent_id {
         return Err(Refused::NotYours { task, action, owner: owner.agent_id.clone(), worker: report.worker.clone() });
+    }
+    if !report.id.is_empty() && found.id != report.id || ends_what_never_began(status, place, &report.news) {
+        return Err(Refused::Replaced { task, action });
     }
     match status.next() {
         _ if found.state.is_final() => Ok(place),
@@ -165,6 +97,18 @@ fn check(status: &WorkflowStatus, report: &Report) -> Result<usize, Refused> {
         }
         _ => Ok(place),
     }
+}
+
+/// An end without a start is of another workflow of this name, or of an earlier attempt. Only in the middle of its turn
+/// may a worker leave the start out (wire reference §5.2): then its action before this one has succeeded here.
+fn ends_what_never_began(status: &WorkflowStatus, place: usize, news: &News) -> bool {
+    let Some((task, action)) = status.actions().nth(place) else { return false };
+    let in_its_turn = action.attempt <= 1
+        && place.checked_sub(1).and_then(|before| status.actions().nth(before)).is_some_and(|(owner, before)| {
+            owner.agent_id == task.agent_id && before.state == State::Success && before.execution_stop.is_some()
+        });
+    let next = status.next() == Some(place);
+    next && action.state == State::Pending && !matches!(news, News::Running) && !in_its_turn
 }
 
 fn changed(status: &WorkflowStatus, change: impl FnOnce(&mut WorkflowStatus)) -> Applied {
@@ -184,6 +128,20 @@ impl WorkflowStatus {
         self.point_at(place);
     }
 
+    /// An attempt that failed; the template may allow another one.
+    fn fail(&mut self, place: usize, now: Timestamp, state: State, message: &str) {
+        let again = self
+            .actions()
+            .nth(place)
+            .is_some_and(|(_, action)| u64::from(action.attempt.max(1)) <= u64::from(action.retries));
+        self.end(place, now, state, message);
+        if again {
+            self.state = State::Running;
+            self.with_action(place, Action::begin_again);
+            self.point_at(place);
+        }
+    }
+
     fn end(&mut self, place: usize, now: Timestamp, state: State, message: &str) {
         self.begin_clock(now);
         self.with_action(place, |action| {
@@ -192,6 +150,7 @@ impl WorkflowStatus {
             let taken = now.duration_since(action.execution_start.unwrap_or(now));
             action.execution_duration = format!("{}s", taken.as_millis() as f64 / 1000.0);
             action.message = words(message);
+            action.progress = None;
             let code = if state == State::Timeout { Code::Timeout } else { Code::Unknown };
             // A detail may have come first, even of an attempt that did not fail in the end.
             action.failure = match (state, action.failure.take()) {
@@ -236,27 +195,29 @@ impl WorkflowStatus {
     }
 }
 
-/// What a worker tells in words is kept up to this length; it is a sentence, not a log.
-const WORDS: usize = 1 << 10;
-/// Causes of a failure that are kept.
-const CAUSES: usize = 16;
-
-fn words(text: &str) -> String {
-    text.chars().take(WORDS).collect()
-}
-
-/// Keeps of a failure what `status` may hold; of the log its last lines, cut at the front.
-fn bounded(mut failure: Failure) -> Failure {
-    failure.code = words(&failure.code);
-    failure.message = words(&failure.message);
-    failure.causes.truncate(CAUSES);
-    failure.causes.iter_mut().for_each(|cause| *cause = words(cause));
-    let tail = failure.log_tail.trim_end_matches('\n');
-    let from = tail.rmatch_indices('\n').nth(TAIL_LINES - 1).map_or(0, |(at, _)| at + 1);
-    let mut from = from.max(tail.len().saturating_sub(TAIL_BYTES));
-    while !tail.is_char_boundary(from) {
-        from += 1;
+impl Action {
+    /// Waits for its next attempt, which has an id of its own; why the last one failed stays to be seen.
+    fn begin_again(&mut self) {
+        let failed = self.attempt.max(1);
+        self.id = format!("{}-{}", self.first_id(), failed + 1);
+        self.attempt = failed + 1;
+        self.state = State::Pending;
+        let reason = self.failure.take().map_or_else(String::new, |failure| failure.one_line());
+        self.message = words(&format!("attempt {failed} of {} failed: {reason}", u64::from(self.retries) + 1));
+        (self.execution_start, self.execution_stop) = (None, None);
+        self.execution_duration.clear();
     }
-    failure.log_tail = tail[from..].to_owned();
-    failure
+
+    fn first_id(&self) -> &str {
+        match self.attempt {
+            0 | 1 => &self.id,
+            _ => self.id.rsplit_once('-').map_or(&self.id, |(first, _)| first),
+        }
+    }
+
+    /// Whether an id was that of an attempt before the one that counts now.
+    fn is_later_attempt_of(&self, id: &str) -> bool {
+        let first = self.first_id();
+        id != self.id && id.strip_prefix(first).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
 }

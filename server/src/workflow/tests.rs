@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use spec::event::Progress;
 use spec::{Code, Failure};
 
-use super::state::{Applied, News, Refused, Report, apply, expire};
+use super::state::{Applied, News, Refused, Report, advance, apply, cancel, expire};
 use crate::objects::workflow::{Action, State, Task, WorkflowStatus};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -27,7 +28,7 @@ fn fresh() -> WorkflowStatus {
 }
 
 fn report(worker: &str, task: &str, action: &str, news: News) -> Report {
-    Report { worker: worker.into(), task: task.into(), action: action.into(), news }
+    Report { worker: worker.into(), task: task.into(), action: action.into(), id: String::new(), news }
 }
 
 fn of(action: &str, news: News) -> Report {
@@ -60,7 +61,8 @@ fn the_way_to_success() {
     assert_eq!((status.state, states(&status)), (State::Running, vec![State::Running, State::Pending, State::Pending]));
     let status = after(&[("a", News::Running), ("a", success()), ("b", success())]);
     assert_eq!((status.state, status.agent_id.as_str()), (State::Running, "two"));
-    let status = after(&[("a", success()), ("b", News::Running), ("b", success()), ("c", success())]);
+    let (a, c) = (("a", News::Running), ("c", News::Running));
+    let status = after(&[a, ("a", success()), ("b", News::Running), ("b", success()), c, ("c", success())]);
     assert_eq!((status.state, states(&status)), (State::Success, vec![State::Success; 3]));
     assert_eq!(status.reason(), "");
 }
@@ -76,7 +78,7 @@ fn the_ways_to_fail() {
     assert_eq!(status.tasks[0].actions[0].failure, Some(detail));
     assert_eq!(status.reason(), "first/a: truncated: 12 of 40 bytes");
 
-    let status = after(&[("a", News::TimedOut { message: "after 60 s".into() })]);
+    let status = after(&[("a", News::Running), ("a", News::TimedOut { message: "after 60 s".into() })]);
     assert_eq!((status.state, status.reason().as_str()), (State::Timeout, "first/a: timeout: after 60 s"));
 }
 
@@ -124,7 +126,7 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(foreign.to_string(), "action first/a belongs to worker one, not to two");
     let unknown = apply(&status, &report("one", "first", "x", success()), NOW).unwrap_err();
     assert_eq!(unknown.to_string(), "there is no action first/x in this workflow");
-    let ended = apply(&after(&[("a", failed())]), &of("b", News::Running), NOW);
+    let ended = apply(&after(&[("a", News::Running), ("a", failed())]), &of("b", News::Running), NOW);
     assert!(matches!(ended, Err(Refused::Ended { state: State::Failed, .. })));
     // Workers of older generations do not say who they are.
     assert!(apply(&status, &report("", "first", "a", success()), NOW).is_ok());
@@ -150,13 +152,105 @@ fn the_global_clock_starts_with_the_first_action() {
 fn the_log_tail_keeps_the_end_within_bounds() {
     let long = (0..100).map(|n| format!("line {n} é{}\n", "x".repeat(n))).collect::<String>();
     let detail = News::Detail(Failure { log_tail: long, ..Failure::new(Code::ExitStatus, "7") });
-    let status = after(&[("a", detail)]);
+    let status = after(&[("a", News::Running), ("a", detail)]);
     let tail = &status.tasks[0].actions[0].failure.as_ref().unwrap().log_tail;
     assert!(tail.starts_with("line 80 "), "{tail}");
     assert_eq!(tail.lines().count(), 20);
     let detail = News::Detail(Failure { log_tail: "é".repeat(9000), ..Failure::default() });
-    let status = after(&[("a", detail)]);
+    let status = after(&[("a", News::Running), ("a", detail)]);
     assert!(status.tasks[0].actions[0].failure.as_ref().unwrap().log_tail.len() <= 4096);
+}
+
+fn with_ids(retries: u32) -> WorkflowStatus {
+    let mut status = fresh();
+    for action in status.tasks.iter_mut().flat_map(|task| &mut task.actions) {
+        action.id = format!("id-{}", action.name);
+        action.retries = retries;
+    }
+    status
+}
+
+fn told(status: &WorkflowStatus, report: &Report) -> WorkflowStatus {
+    match apply(status, report, NOW).unwrap() {
+        Applied::Changed(new) => *new,
+        Applied::Known => status.clone(),
+    }
+}
+
+#[test]
+fn an_end_without_a_start_is_of_an_earlier_workflow_unless_the_worker_is_in_its_turn() {
+    for news in [success(), failed(), News::Detail(Failure::default())] {
+        let early = apply(&fresh(), &of("a", news), NOW).unwrap_err();
+        assert!(early.is_late() && matches!(early, Refused::Replaced { .. }), "{early}");
+    }
+    let turn = after(&[("a", News::Running), ("a", success())]);
+    assert!(apply(&turn, &of("b", success()), NOW).is_ok());
+    let others = after(&[("a", News::Running), ("a", success()), ("b", success())]);
+    assert!(apply(&others, &of("c", success()), NOW).unwrap_err().is_late());
+}
+
+#[test]
+fn a_report_with_the_id_of_another_workflow_of_this_name_does_not_count() {
+    let running = told(&with_ids(0), &of("a", News::Running));
+    for (id, fits) in [("id-a", true), ("id-of-the-deleted-one", false), ("", true)] {
+        let report = Report { id: id.into(), ..of("a", success()) };
+        assert_eq!(apply(&running, &report, NOW).is_ok(), fits, "{id:?}");
+    }
+    // An agent of the newer generation says nothing but the id.
+    let newer = Report { id: "id-a".into(), worker: "one".into(), news: success(), ..Report::default() };
+    assert_eq!(told(&running, &newer).actions().next().unwrap().1.state, State::Success);
+    let unknown = Report { id: "gone".into(), ..newer };
+    assert!(matches!(apply(&running, &unknown, NOW), Err(Refused::NoSuchAction { .. })));
+}
+
+#[test]
+fn a_failure_is_tried_again_as_often_as_the_template_says_and_each_attempt_counts_once() {
+    let mut status = with_ids(2);
+    let mut ids = Vec::new();
+    for attempt in 1..=3 {
+        let action = status.tasks[0].actions[0].clone();
+        assert_eq!((action.attempt.max(1), action.state), (attempt, State::Pending));
+        assert_eq!(action.message.is_empty(), attempt == 1);
+        status = told(&status, &Report { id: action.id.clone(), ..of("a", News::Running) });
+        let end = Report { id: action.id.clone(), ..of("a", failed()) };
+        status = told(&status, &end);
+        let late = apply(&status, &end, NOW);
+        assert!(matches!((attempt, late), (3, Ok(Applied::Known)) | (1 | 2, Err(Refused::Replaced { .. }))));
+        // A stock worker's duplicate has no id.
+        let stock = apply(&status, &of("a", failed()), NOW);
+        assert!(matches!((attempt, stock), (3, Ok(Applied::Known)) | (1 | 2, Err(Refused::Replaced { .. }))));
+        ids.push(action.id);
+    }
+    assert_eq!(ids, ["id-a", "id-a-2", "id-a-3"]);
+    assert_eq!((status.state, states(&status)[0]), (State::Failed, State::Failed));
+}
+
+#[test]
+fn a_cancelled_workflow_stays_so_and_hears_that_its_action_was_stopped() {
+    let running = after(&[("a", News::Running)]);
+    let Applied::Changed(over) = cancel(&running, "wrong rack", later(5)) else { panic!() };
+    assert_eq!((over.state, states(&over)[0]), (State::Cancelled, State::Cancelled));
+    assert_eq!(over.reason(), "first/a: cancelled: wrong rack");
+    assert_eq!(cancel(&over, "again", later(6)), Applied::Known);
+    assert_eq!(apply(&over, &of("a", failed()), later(7)), Ok(Applied::Known));
+    assert!(apply(&over, &of("a", success()), later(7)).unwrap_err().is_late());
+    assert!(apply(&over, &of("b", News::Running), later(7)).is_err());
+    let Applied::Changed(unbegun) = cancel(&with_ids(3), "", later(5)) else { panic!() };
+    assert_eq!(unbegun.state, State::Cancelled);
+    assert_eq!(cancel(&after(&[("a", News::Running), ("a", failed())]), "", NOW), Applied::Known);
+}
+
+#[test]
+fn progress_is_shown_while_it_runs_and_only_of_that_attempt() {
+    let progress = Progress { done: 1, total: 2, ..Progress::default() };
+    let waiting = with_ids(0);
+    assert_eq!(advance(&waiting, "id-a", &progress), Applied::Known);
+    let running = told(&waiting, &of("a", News::Running));
+    let Applied::Changed(shown) = advance(&running, "id-a", &progress) else { panic!() };
+    assert_eq!(shown.tasks[0].actions[0].progress, Some(progress.clone()));
+    assert_eq!(advance(&shown, "id-a", &progress), Applied::Known);
+    assert_eq!(advance(&shown, "id-b", &progress), Applied::Known);
+    assert_eq!(told(&shown, &of("a", success())).tasks[0].actions[0].progress, None);
 }
 
 fn any_report() -> impl Strategy<Value = Report> {
