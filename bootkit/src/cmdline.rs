@@ -1,22 +1,20 @@
-//! `bootkit cmdline`: the first step of every boot says what the command line asks for and all that is wrong with it.
+//! `bootkit cmdline`: the first step of every boot says what the configuration asks for and all that is wrong with it.
 //! What a key does is decided by the service that obeys it; nothing here is guessed or mended.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-
+use spec::boot::BootCode;
 use spec::cmdline::{
-    BOOTIF, Cmdline, GRPC_AUTHORITY, HTTP_PROXY, HTTPS_PROXY, HW_ADDR, Key, Kind, LIMIT, LIMIT_EFI, NO_PROXY,
-    TINKERBELL_INSECURE_TLS, TINKERBELL_TLS, VLAN_ID, key,
+    BOOTIF, Cmdline, Era, GRPC_AUTHORITY, HTTP_PROXY, HTTPS_PROXY, HW_ADDR, IRONHOOK_CA, IRONHOOK_CONFIG,
+    IRONHOOK_METADATA, IRONHOOK_WORKER, Key, Kind, LIMIT, LIMIT_EFI, NO_PROXY, REGISTRY_PASSWORD,
+    TINKERBELL_INSECURE_TLS, TINKERBELL_TLS, VLAN_ID, key, site,
 };
 
+use crate::config::Local;
 use crate::console::say;
+use crate::failure::Coded;
 use crate::network;
 
-const PATH: &str = "/proc/cmdline";
-
-/// Malformed, these would send the machine to the wrong place, or nowhere.
-const VITAL: [&Key; 9] = [
+/// Malformed, these would send the machine to the wrong place, or nowhere, or have it believe the wrong.
+const VITAL: [&Key; 13] = [
     &GRPC_AUTHORITY,
     &TINKERBELL_TLS,
     &TINKERBELL_INSECURE_TLS,
@@ -26,61 +24,65 @@ const VITAL: [&Key; 9] = [
     &HTTP_PROXY,
     &HTTPS_PROXY,
     &NO_PROXY,
+    &IRONHOOK_WORKER,
+    &IRONHOOK_CONFIG,
+    &IRONHOOK_CA,
+    &IRONHOOK_METADATA,
 ];
 
-/// The command line cannot be read, or not obeyed.
+/// The configuration cannot be obeyed. All reasons have been printed.
 #[derive(Debug, thiserror::Error)]
 pub enum CmdlineError {
-    /// No procfs, or not text.
-    #[error("cannot read {PATH}")]
-    Read(#[source] io::Error),
-    /// All reasons have been printed.
+    /// Values.
     #[error("{0} of the problems above must be put right in what boots this machine (boot script, hardware, loader)")]
     Unusable(usize),
+    /// The kernel has cut the line, and nobody knows what was there.
+    #[error("the command line was cut off, so this machine does not know what it should do")]
+    Cut,
 }
 
-/// The command line and how long it was.
-pub struct Line {
-    /// Split and classified.
-    pub fields: Cmdline,
-    /// In bytes, without the end of the line.
-    pub length: usize,
-    /// Booted by EFI, whose stub cuts a little earlier.
-    pub efi: bool,
-}
-
-/// Reads the line of the running kernel.
-pub fn read() -> Result<Line, CmdlineError> {
-    let text = fs::read_to_string(PATH).map_err(CmdlineError::Read)?;
-    Ok(Line {
-        length: text.trim_end_matches('\n').len(),
-        fields: Cmdline::parse(&text),
-        efi: Path::new("/sys/firmware/efi").exists(),
-    })
+impl Coded for CmdlineError {
+    fn code(&self) -> BootCode {
+        match self {
+            Self::Unusable(_) => BootCode::BadConfig,
+            Self::Cut => BootCode::LineCut,
+        }
+    }
 }
 
 /// Prints keys and problems; an error if the machine cannot be used like this.
-pub fn report(line: &Line) -> Result<(), CmdlineError> {
-    for text in describe(&line.fields) {
-        say(text);
+pub fn report(line: &Local) -> Result<(), CmdlineError> {
+    describe(&line.fields).iter().for_each(say);
+    if line.site {
+        say(format_args!("command line: with the keys of {}", site::PATH));
     }
-    let (fatal, told) = judge(line);
-    for text in told {
+    let judged = judge(line);
+    for text in &judged.told {
         say(format_args!("command line: {text}"));
     }
-    for text in &fatal {
+    for text in &judged.fatal {
         say(format_args!("command line: ERROR: {text}"));
     }
-    if fatal.is_empty() { Ok(()) } else { Err(CmdlineError::Unusable(fatal.len())) }
+    match (judged.cut, judged.fatal.len()) {
+        (true, _) => Err(CmdlineError::Cut),
+        (false, 0) => Ok(()),
+        (false, count) => Err(CmdlineError::Unusable(count)),
+    }
 }
 
-fn describe(line: &Cmdline) -> Vec<String> {
-    let known = line.describe();
-    let mut texts = vec![format!("command line: {} keys known, {} others", known.len(), line.unknown().len())];
+/// One line a key; the same for everybody who shows a configuration.
+pub fn describe(line: &Cmdline) -> Vec<String> {
+    let (known, unknown) = (line.describe(), line.unknown());
+    let mut texts = vec![format!("command line: {} keys known, {} others", known.len(), unknown.len())];
     texts.extend(known.into_iter().map(|(name, value)| {
-        let url = key(name).is_some_and(|key| matches!(key.kind, Kind::Url | Kind::Proxy | Kind::Seal(_)));
-        format!("  {name}={}", if url { without_userinfo(value) } else { value.to_owned() })
+        let row = key(name);
+        let url = row.is_some_and(|key| matches!(key.kind, Kind::Url | Kind::Proxy | Kind::Seal(_)));
+        let idle = if row.is_some_and(|key| key.era == Era::Ignored) { " (does nothing here)" } else { "" };
+        format!("  {name}={}{idle}", if url { without_userinfo(value) } else { value.to_owned() })
     }));
+    if !unknown.is_empty() {
+        texts.push(format!("  others: {}", unknown.join(" ")));
+    }
     texts
 }
 
@@ -94,55 +96,73 @@ fn without_userinfo(url: &str) -> String {
 }
 
 /// All that is wrong: what makes the machine unusable, and what is only told.
-fn judge(line: &Line) -> (Vec<String>, Vec<String>) {
-    let (mut fatal, mut told) = (Vec::new(), Vec::new());
+#[derive(Default)]
+struct Judged {
+    fatal: Vec<String>,
+    told: Vec<String>,
+    cut: bool,
+}
+
+fn judge(line: &Local) -> Judged {
+    let mut judged = Judged::default();
     if line.length >= LIMIT - 1 {
-        fatal.push(format!(
-            "{} bytes long: the kernel keeps {} and has cut the rest off; shorten it, or put long values into a file",
+        judged.cut = true;
+        judged.fatal.push(format!(
+            "{} bytes long: the kernel keeps {} and has cut the rest off; shorten it, or put long values into a file \
+             (ironhook.config=<url>, /etc/ironhook/site.conf)",
             line.length,
             LIMIT - 1
         ));
     } else if line.efi && line.length >= LIMIT_EFI {
-        told.push(format!("{} bytes long: EFI kernels keep {LIMIT_EFI}, so its end may be missing", line.length));
+        judged
+            .told
+            .push(format!("{} bytes long: EFI kernels keep {LIMIT_EFI}, so its end may be missing", line.length));
     }
     for problem in line.fields.problems() {
         let vital = !problem.repeated && VITAL.iter().any(|key| key.name == problem.key);
-        let text = problem.to_string();
-        if vital { &mut fatal } else { &mut told }.push(text);
+        if vital { &mut judged.fatal } else { &mut judged.told }.push(problem.to_string());
     }
-    fatal.extend(network::unsupported(&line.fields));
-    (fatal, told)
+    if line.fields.get(&REGISTRY_PASSWORD).is_some() && line.fields.render().contains(REGISTRY_PASSWORD.name) {
+        judged.told.push(
+            "registry_password: every program on this machine can read it here; the site file or metadata hide it"
+                .into(),
+        );
+    }
+    judged.fatal.extend(network::unsupported(&line.fields));
+    judged
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn line(text: &str) -> Line {
-        Line { fields: Cmdline::parse(text), length: text.len(), efi: false }
+    fn line(text: &str) -> Local {
+        Local { fields: Cmdline::parse(text), length: text.len(), efi: false, site: false }
     }
 
     #[test]
     fn what_would_misdirect_the_machine_is_fatal_and_the_rest_is_told() {
-        let (fatal, told) = judge(&line("grpc_authority=tink hw_addr=1 syslog_port=x facility=a facility=b BOOTIF"));
+        let judged =
+            judge(&line("grpc_authority=tink hw_addr=1 syslog_port=x facility=a facility=b BOOTIF tinkerbell_tls"));
         assert_eq!(
-            fatal,
+            judged.fatal,
             [
                 "grpc_authority: \"tink\" is not host:port",
                 "hw_addr: \"1\" is not a MAC address",
                 "BOOTIF: given without a value, expected BOOTIF=a MAC address",
+                "tinkerbell_tls: given without a value, expected tinkerbell_tls=true or false",
             ]
         );
         assert_eq!(
-            told,
+            judged.told,
             ["syslog_port: \"x\" is not a port number", "facility: given more than once; the last value counts"]
         );
     }
 
     #[test]
     fn a_repeated_vital_key_is_only_told() {
-        let (fatal, told) = judge(&line("grpc_authority=a:1 grpc_authority=b:2"));
-        assert_eq!((fatal.len(), told.len()), (0, 1));
+        let judged = judge(&line("grpc_authority=a:1 grpc_authority=b:2"));
+        assert_eq!((judged.fatal.len(), judged.told.len()), (0, 1));
     }
 
     #[test]
@@ -150,18 +170,37 @@ mod tests {
         for (length, efi, fatal, told) in
             [(2042, true, 0, 0), (2043, true, 0, 1), (2046, false, 0, 0), (2047, false, 1, 0), (4000, true, 1, 0)]
         {
-            let (is_fatal, is_told) = judge(&Line { fields: Cmdline::default(), length, efi });
-            assert_eq!((is_fatal.len(), is_told.len()), (fatal, told), "{length} {efi}");
+            let judged = judge(&Local { fields: Cmdline::default(), length, efi, site: true });
+            assert_eq!(
+                (judged.fatal.len(), judged.told.len(), judged.cut),
+                (fatal, told, fatal == 1),
+                "{length} {efi}"
+            );
         }
     }
 
     #[test]
+    fn words_of_others_are_listed_and_idle_keys_said_to_be() {
+        let shown = describe(&Cmdline::parse("quiet packet_state=x console=ttyS0 tinkerbel_tls=false"));
+        assert_eq!(
+            shown,
+            [
+                "command line: 1 keys known, 3 others",
+                "  packet_state=x (does nothing here)",
+                "  others: quiet console=ttyS0 tinkerbel_tls=false",
+            ]
+        );
+    }
+
+    #[test]
     fn no_password_is_shown() {
-        let text = "registry_password=hunter2 HTTP_PROXY=http://bob:hunter2@proxy:3128 HTTPS_PROXY=bob:hunter2@proxy:1";
+        let text =
+            "registry_password=hunter2 HTTP_PROXY=http://bob:hunter2@proxy:3128 HTTPS_PROXY=ftp://bob:hunter2@proxy:1";
         let shown = describe(&line(text).fields).join("\n");
         assert!(shown.contains("HTTP_PROXY=http://***@proxy:3128"), "{shown}");
-        let (fatal, told) = judge(&line(text));
-        for shown in [shown, fatal.join("\n"), told.join("\n")] {
+        let judged = judge(&line(text));
+        assert!(judged.told.iter().any(|told| told.starts_with("registry_password: every program")));
+        for shown in [shown, judged.fatal.join("\n"), judged.told.join("\n")] {
             assert!(!shown.contains("hunter2"), "{shown}");
         }
     }

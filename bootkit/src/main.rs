@@ -1,16 +1,25 @@
 //! `bootkit`: from a kernel command line to a network, a container engine and a worker.
 //! Each sub-command is one step or service of the image; this file picks it and prints the one error that ends it.
 
+mod backoff;
 mod cmdline;
+mod config;
 mod console;
+mod docker;
 mod engine;
+mod failure;
+mod lease;
 mod network;
 mod worker;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use spec::boot::BootCode;
+
+use crate::failure::Coded;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -31,7 +40,7 @@ enum Step {
         #[arg(long, default_value = engine::DOCKERD)]
         dockerd: PathBuf,
     },
-    /// Wait for the network, then become the agent
+    /// Wait for the network, then become the agent or run a worker image
     Worker {
         /// The agent's program
         #[arg(long, default_value = worker::AGENT)]
@@ -49,24 +58,39 @@ impl Step {
         }
     }
 
-    fn run(&self) -> anyhow::Result<()> {
-        let line = cmdline::read()?;
+    fn run(&self) -> Result<(), (BootCode, String)> {
+        let local = config::local().map_err(told)?;
         match self {
-            Self::Cmdline => cmdline::report(&line)?,
-            Self::Network => match network::run(&line.fields)? {},
-            Self::Engine { dockerd } => engine::run(&line.fields, dockerd)?,
-            Self::Worker { agent } => match worker::run(&line.fields, agent)? {},
+            Self::Cmdline => cmdline::report(&local).map_err(told),
+            Self::Network => match network::run(&local.fields).map_err(told)? {},
+            Self::Engine { dockerd } => engine::run(&local.fields, dockerd).map_err(told),
+            Self::Worker { agent } => match worker::run(&local.fields, agent).map_err(told)? {},
         }
-        Ok(())
     }
+}
+
+fn told(error: impl Coded) -> (BootCode, String) {
+    (error.code(), chain(&error))
+}
+
+/// An error and its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    line
 }
 
 fn main() -> ExitCode {
     let step = Cli::parse().step;
     match step.run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ironhook: {} failed: {error:#}", step.name());
+        Err((code, message)) => {
+            failure::tell(step.name(), code, &message);
             ExitCode::FAILURE
         }
     }

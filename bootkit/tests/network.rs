@@ -162,7 +162,7 @@ fn what_is_not_there_yet_is_refused_by_its_key() {
         let (status, output) = lab.bootkit(&["network"]).end();
         assert_eq!(status.code(), Some(1), "{output}");
         let (name, _) = key.split_once('=').unwrap();
-        assert!(output.starts_with(&format!("ironhook: network failed: {name}: ")), "{output}");
-        assert_eq!(output.lines().count(), 1, "{output}");
+        assert!(output.starts_with(&format!("ironhook: network failed [network]: {name}: ")), "{output}");
+        assert_eq!(output.lines().count(), 2, "{output}");
     }
 }

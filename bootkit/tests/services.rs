@@ -47,7 +47,7 @@ fn all_problems_are_told_before_the_boot_fails() {
     for key in ["ERROR: grpc_authority: ", "ERROR: hw_addr: ", "ERROR: vlan_id: ", "command line: syslog_port: "] {
         assert!(output.contains(key), "{key} in:\n{output}");
     }
-    assert!(output.contains("ironhook: cmdline failed: 3 of the problems above"), "{output}");
+    assert!(output.contains("ironhook: cmdline failed [bad_config]: 3 of the problems above"), "{output}");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn an_image_without_dockerd_is_said_to_be_incomplete() {
     let Some(lab) = for_the_engine("an_image_without_dockerd_is_said_to_be_incomplete", "quiet") else { return };
     let (status, output) = lab.bootkit(&["engine", "--dockerd", "/nowhere/dockerd"]).end();
     assert_eq!(status.code(), Some(1), "{output}");
-    assert!(output.starts_with("ironhook: engine failed: no dockerd at /nowhere/dockerd"), "{output}");
+    assert!(output.starts_with("ironhook: engine failed [engine_missing]: no dockerd at /nowhere/dockerd"), "{output}");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn an_engine_that_ends_early_is_explained_by_its_last_lines() {
     let path = program(folder.path(), "for i in $(seq 1 70); do echo said-$i >&2; done; exit 3");
     let (status, output) = lab.bootkit(&["engine", "--dockerd", path.to_str().unwrap()]).end();
     assert_eq!(status.code(), Some(1), "{output}");
-    assert!(output.contains("engine failed: dockerd ended before it was ready (exit status: 3)"), "{output}");
+    assert!(output.contains("engine failed [engine]: dockerd ended before it was ready (exit status: 3)"), "{output}");
     // Both streams come mixed: what the error repeats is indented, what was passed on is not.
     let repeated: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix("  said-")).collect();
     assert_eq!(repeated, (21..=70).map(|number| number.to_string()).collect::<Vec<_>>(), "{output}");
@@ -160,7 +160,7 @@ fn a_worker_without_a_server_says_so_at_once() {
     let Some(lab) = lab("a_worker_without_a_server_says_so_at_once", "quiet") else { return };
     let (status, output) = lab.bootkit(&["worker"]).end();
     assert_eq!(status.code(), Some(1), "{output}");
-    assert!(output.starts_with("ironhook: worker failed: no server to work for: grpc_authority"), "{output}");
+    assert!(output.starts_with("ironhook: worker failed [no_server]: no server to work for: grpc_authority"), "{output}");
 }
 
 #[test]

@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use sys::child::{Signals, Told, spawn, terminate};
 
+use super::embedded;
 use super::plan::{CONFIG, Plan, SOCKET};
-use super::ready::ping;
 use crate::console::phase;
+use crate::docker::Docker;
+use crate::failure;
 
 /// What is kept of the output for the error.
 const TAIL: usize = 50;
@@ -53,10 +55,8 @@ pub enum DockerdError {
 }
 
 /// Runs it to its end; no error when it was asked to end and did.
-pub fn run(path: &Path, plan: &Plan, started: u64) -> Result<(), DockerdError> {
+pub fn run(path: &Path, plan: &Plan, signals: &Signals, started: u64) -> Result<(), DockerdError> {
     let start = |source| DockerdError::Start { path: path.to_owned(), source };
-    // Before the first thread, so that all of them leave the signals to this one.
-    let signals = Signals::block().map_err(start)?;
     let (reader, writer) = io::pipe().map_err(start)?;
     let mut command = Command::new(path);
     command.args(["--config-file", CONFIG]).envs(plan.env.iter().map(|(name, value)| (name, value.expose())));
@@ -84,16 +84,19 @@ pub fn run(path: &Path, plan: &Plan, started: u64) -> Result<(), DockerdError> {
     }
 }
 
-/// Tells the phase when it answers. The thread ends then, or with the process.
+/// Tells the phase when it answers, and loads what was brought along. The thread ends then, or with the process.
 fn watch(started: u64) -> Arc<AtomicBool> {
     let ready = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&ready);
     thread::spawn(move || {
-        while !ping(Path::new(SOCKET)) {
+        let docker = Docker::new(SOCKET);
+        while !docker.ping() {
             thread::sleep(LOOK);
         }
         set.store(true, Ordering::Release);
         phase("engine", started, "engine ready");
+        failure::forget("engine");
+        embedded::load(&docker);
     });
     ready
 }

@@ -1,21 +1,30 @@
-//! `bootkit engine`: the entrypoint of the docker component: command line → [`plan::Plan`] → applied → dockerd, watched
-//! until it ends. Whether it is started again is init's business.
+//! `bootkit engine`: the entrypoint of the docker component: configuration → [`plan::Plan`] → applied → dockerd, watched
+//! until it ends; what the site bundle brings is loaded. Whether it is started again is init's business.
 
 mod dockerd;
-mod plan;
-mod ready;
+mod embedded;
+mod facts;
+pub mod plan;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use spec::boot::BootCode;
 use spec::cmdline::Cmdline;
+use spec::paths::IMAGES_READY;
+use sys::child::Signals;
 use sys::clock;
 
 use self::dockerd::DockerdError;
+use self::facts::FactsError;
 use self::plan::Plan;
+
+pub use self::embedded::available;
+use crate::config::{self, ConfigError};
 use crate::console::say;
+use crate::failure::Coded;
 
 /// Where Debian has it.
 pub const DOCKERD: &str = "/usr/sbin/dockerd";
@@ -26,6 +35,12 @@ pub enum EngineError {
     /// The image lacks it.
     #[error("no dockerd at {0}: the docker component of this image is incomplete")]
     Missing(PathBuf),
+    /// A source of the configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// This machine.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
     /// Preparing the ground.
     #[error("cannot make the directory {path}")]
     Directory {
@@ -53,31 +68,48 @@ pub enum EngineError {
         #[source]
         source: io::Error,
     },
+    /// Being asked to end.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
     /// The program itself.
     #[error(transparent)]
     Dockerd(#[from] DockerdError),
 }
 
+impl Coded for EngineError {
+    fn code(&self) -> BootCode {
+        match self {
+            Self::Missing(_) => BootCode::EngineMissing,
+            Self::Config(error) => error.code(),
+            _ => BootCode::Engine,
+        }
+    }
+}
+
 /// Runs until dockerd ends; no error when it was asked to.
 pub fn run(line: &Cmdline, dockerd: &Path) -> Result<(), EngineError> {
     let started = clock::boot_ms();
-    let plan = Plan::new(line);
     if !dockerd.is_file() {
         return Err(EngineError::Missing(dockerd.to_owned()));
     }
+    let config = config::whole(line, "engine")?;
+    let own = !(config.authorities.is_empty() && config.registry_authorities.is_empty());
+    let plan = Plan::new(&config, &facts::gather(&config.line, own)?);
     for note in &plan.notes {
         say(format_args!("engine: {note}"));
     }
+    // Before the first thread, so that all of them leave the signals to this one.
+    let signals = Signals::block().map_err(EngineError::Signals)?;
     apply(&plan)?;
-    Ok(dockerd::run(dockerd, &plan, started)?)
+    Ok(dockerd::run(dockerd, &plan, &signals, started)?)
 }
 
 fn apply(plan: &Plan) -> Result<(), EngineError> {
     for path in &plan.dirs {
-        fs::create_dir_all(path).map_err(|source| EngineError::Directory { path: path.into(), source })?;
+        directory(Path::new(path))?;
     }
-    // Its number may belong to another process by now, which would keep dockerd from starting.
-    for path in [plan::PIDFILE, plan::SOCKET] {
+    // The process number may belong to another by now, which would keep dockerd from starting.
+    for path in [plan::PIDFILE, plan::SOCKET, IMAGES_READY] {
         match fs::remove_file(path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(EngineError::Remove { path: path.into(), source });
@@ -85,9 +117,18 @@ fn apply(plan: &Plan) -> Result<(), EngineError> {
             _ => {}
         }
     }
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(plan::CONFIG)?;
-        file.write_all(plan.daemon_json.as_bytes())
-    };
-    write().map_err(|source| EngineError::Write { path: plan::CONFIG.into(), source })
+    for file in &plan.files {
+        let path = Path::new(&file.path);
+        directory(path.parent().unwrap_or(path))?;
+        let write = || {
+            let mut to = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+            to.write_all(&file.bytes)
+        };
+        write().map_err(|source| EngineError::Write { path: path.into(), source })?;
+    }
+    Ok(())
+}
+
+fn directory(path: &Path) -> Result<(), EngineError> {
+    fs::create_dir_all(path).map_err(|source| EngineError::Directory { path: path.into(), source })
 }

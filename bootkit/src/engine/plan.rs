@@ -1,9 +1,16 @@
-//! What the command line means for dockerd: its configuration, environment and directories. Pure.
-//! No secret stands in the configuration; proxies, which may hold one, are environment only.
+//! What the configuration means for dockerd: its files, environment and directories. Pure.
+//! No secret stands in a file; proxies, which may hold one, are environment only.
+
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::json;
 use spec::Secret;
-use spec::cmdline::{Cmdline, HTTP_PROXY, HTTPS_PROXY, INSECURE_REGISTRIES, NO_PROXY, SYSLOG_HOST};
+use spec::cmdline::{
+    Cmdline, DOCKER_REGISTRY, GRPC_AUTHORITY, HTTP_PROXY, HTTPS_PROXY, INSECURE_REGISTRIES, IRONHOOK_MIRRORS, NO_PROXY,
+    SYSLOG_HOST, SYSLOG_PORT,
+};
+
+use crate::config::Config;
 
 /// dockerd's configuration, where it looks for it by itself.
 pub const CONFIG: &str = "/etc/docker/daemon.json";
@@ -11,14 +18,38 @@ pub const CONFIG: &str = "/etc/docker/daemon.json";
 pub const SOCKET: &str = "/run/docker.sock";
 /// Beside it.
 pub const PIDFILE: &str = "/run/docker.pid";
+/// All authorities that the engine trusts, when the site has its own.
+pub const AUTHORITIES: &str = "/etc/docker/authorities.pem";
+const CERTS: &str = "/etc/docker/certs.d";
 const EXEC_ROOT: &str = "/run/docker-exec";
 const DATA_ROOT: &str = "/var/lib/docker";
+const SYSLOG: u16 = 514;
+
+/// What the configuration does not say: found on the machine before the plan is made.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The well-known authorities of the image, PEM.
+    pub authorities: String,
+    /// Files of the site bundle's `certs.d`, by their path below it.
+    pub certs: Vec<(String, Vec<u8>)>,
+    /// `syslog_host` as an address: given as one, or looked up.
+    pub syslog: Option<IpAddr>,
+}
+
+/// A file that is written before dockerd starts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct File {
+    /// Where.
+    pub path: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
 
 /// Everything that dockerd is started with.
 #[derive(Debug)]
 pub struct Plan {
-    /// The text of [`CONFIG`].
-    pub daemon_json: String,
+    /// Written for its eyes only.
+    pub files: Vec<File>,
     /// Added to the environment.
     pub env: Vec<(&'static str, Secret)>,
     /// Made before it starts.
@@ -29,23 +60,56 @@ pub struct Plan {
 
 impl Plan {
     /// Decides.
-    pub fn new(line: &Cmdline) -> Self {
-        let note = |host| {
-            format!("syslog_host={host} is not served by the engine yet: logs of containers stay on this machine")
-        };
-        Self {
-            daemon_json: daemon_json(line),
-            env: [&HTTP_PROXY, &HTTPS_PROXY, &NO_PROXY]
-                .into_iter()
-                .filter_map(|key| Some((key.name, Secret::new(line.get(key)?))))
-                .collect(),
-            dirs: ["/etc/docker", "/run", EXEC_ROOT, DATA_ROOT],
-            notes: line.get(&SYSLOG_HOST).map(note).into_iter().collect(),
+    pub fn new(config: &Config, facts: &Facts) -> Self {
+        let line = &config.line;
+        let mut notes = Vec::new();
+        let mut files = vec![File { path: CONFIG.into(), bytes: daemon_json(line, facts, &mut notes).into_bytes() }];
+        let mut env = proxies(line);
+        let own: Vec<&str> =
+            config.authorities.iter().chain(&config.registry_authorities).map(|pem| pem.trim()).collect();
+        if !own.is_empty() {
+            let all = format!("{}\n{}\n", facts.authorities.trim_end(), own.join("\n"));
+            files.push(File { path: AUTHORITIES.into(), bytes: all.into_bytes() });
+            env.push(("SSL_CERT_FILE", Secret::new(AUTHORITIES)));
         }
+        if let (Some(pem), Some(registry)) = (&config.one_registry, line.get(&DOCKER_REGISTRY)) {
+            notes.push(format!("the ca.pem of packet_base_url came unverified: it is believed for {registry} only"));
+            files.push(certificate(&format!("{}/ca.crt", host(registry)), pem.as_bytes()));
+        }
+        files.extend(facts.certs.iter().map(|(path, bytes)| certificate(path, bytes)));
+        Self { files, env, dirs: ["/etc/docker", "/run", EXEC_ROOT, DATA_ROOT], notes }
     }
 }
 
-fn daemon_json(line: &Cmdline) -> String {
+fn certificate(path: &str, bytes: &[u8]) -> File {
+    File { path: format!("{CERTS}/{path}"), bytes: bytes.to_vec() }
+}
+
+/// The registry of a prefix such as `ghcr.io/tinkerbell`.
+fn host(registry: &str) -> &str {
+    let bare = registry.trim_start_matches("https://").trim_start_matches("http://");
+    bare.split('/').next().unwrap_or(bare)
+}
+
+/// With a proxy, the server of this machine is still asked directly.
+pub fn proxies(line: &Cmdline) -> Vec<(&'static str, Secret)> {
+    let mut env: Vec<(&'static str, Secret)> = [&HTTP_PROXY, &HTTPS_PROXY]
+        .into_iter()
+        .filter_map(|key| Some((key.name, Secret::new(line.get(key)?))))
+        .collect();
+    if env.is_empty() {
+        return env;
+    }
+    let mut direct: Vec<&str> = line.items(&NO_PROXY).collect();
+    let server = line.get(&GRPC_AUTHORITY).and_then(|authority| authority.rsplit_once(':')).map(|(host, _)| host);
+    direct.extend(server.filter(|server| !direct.contains(server)));
+    if !direct.is_empty() {
+        env.push((NO_PROXY.name, Secret::new(direct.join(","))));
+    }
+    env
+}
+
+fn daemon_json(line: &Cmdline, facts: &Facts, notes: &mut Vec<String>) -> String {
     let mut config = json!({
         "hosts": [format!("unix://{SOCKET}")],
         "data-root": DATA_ROOT,
@@ -62,52 +126,33 @@ fn daemon_json(line: &Cmdline) -> String {
         "iptables": true,
         "ip-forward": true,
     });
-    let insecure: Vec<&str> = items(line.get(&INSECURE_REGISTRIES)).collect();
+    match (line.get(&SYSLOG_HOST), facts.syslog) {
+        (None, _) => {}
+        (Some(_), Some(address)) => {
+            let port = line.get(&SYSLOG_PORT).and_then(|port| port.parse().ok()).unwrap_or(SYSLOG);
+            config["log-driver"] = json!("syslog");
+            // Every line is sent as it comes; the engine also keeps them in its local ring, from which they are read.
+            config["log-opts"] = json!({
+                "syslog-address": format!("udp://{}", SocketAddr::new(address, port)),
+                "syslog-format": "rfc5424",
+                "tag": "{{.Name}}",
+                "cache-disabled": "false",
+            });
+        }
+        (Some(host), None) => notes.push(format!(
+            "syslog_host={host} has no address, so logs of containers stay on this machine; an address needs no resolver"
+        )),
+    }
+    let insecure: Vec<&str> = line.items(&INSECURE_REGISTRIES).map(host).collect();
     if !insecure.is_empty() {
         config["insecure-registries"] = json!(insecure);
+    }
+    let mirrors: Vec<&str> = line.items(&IRONHOOK_MIRRORS).collect();
+    if !mirrors.is_empty() {
+        config["registry-mirrors"] = json!(mirrors);
     }
     format!("{config:#}\n")
 }
 
-fn items(list: Option<&str>) -> impl Iterator<Item = &str> {
-    list.unwrap_or_default().split(',').map(str::trim).filter(|item| !item.is_empty())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(text: &str) -> serde_json::Value {
-        serde_json::from_str(&Plan::new(&Cmdline::parse(text)).daemon_json).unwrap()
-    }
-
-    #[test]
-    fn registries_are_listed_and_absent_when_there_are_none() {
-        assert_eq!(config("insecure_registries=a:5000,,b")["insecure-registries"], json!(["a:5000", "b"]));
-        for text in ["", "insecure_registries=", "insecure_registries=,"] {
-            assert!(config(text).get("insecure-registries").is_none(), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_socket_is_where_the_other_components_look_for_it() {
-        assert_eq!(config("")["hosts"], json!(["unix:///run/docker.sock"]));
-        assert_eq!(SOCKET.replace("/run/", "/run/docker/"), spec::paths::DOCKER_SOCKET);
-    }
-
-    #[test]
-    fn proxies_are_environment_only_and_no_secret_is_anywhere() {
-        let text = "HTTPS_PROXY=http://bob:hunter2@p:1 NO_PROXY=10.0.0.0/8 registry_password=hunter3 docker_registry=r";
-        let plan = Plan::new(&Cmdline::parse(text));
-        let env: Vec<_> = plan.env.iter().map(|(name, value)| (*name, value.expose())).collect();
-        assert_eq!(env, [("HTTPS_PROXY", "http://bob:hunter2@p:1"), ("NO_PROXY", "10.0.0.0/8")]);
-        for shown in [plan.daemon_json.clone(), format!("{plan:?}")] {
-            assert!(!shown.contains("hunter"), "{shown}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_done_is_said() {
-        assert!(Plan::new(&Cmdline::parse("syslog_host=10.0.0.9")).notes[0].starts_with("syslog_host=10.0.0.9 "));
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use spec::paths::LEASE;
 use sys::link::{self, LinkError};
 
 use super::message::Granted;
+use crate::chain;
 use crate::console::say;
 
 /// Bound into every component.
@@ -141,12 +142,6 @@ fn write_lease(lease: &Lease) -> Result<(), ApplyError> {
         fs::rename(&new, LEASE)
     };
     write().map_err(|source| ApplyError::Write { path: LEASE.into(), source })
-}
-
-/// An error that ends nothing is printed with its causes too.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source()).map(|cause| format!(": {cause}"));
-    std::iter::once(error.to_string()).chain(causes).collect()
 }
 
 #[cfg(test)]

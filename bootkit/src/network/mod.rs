@@ -16,17 +16,20 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use spec::Mac;
+use spec::boot::BootCode;
 use spec::cmdline::{Cmdline, IPAM, VLAN_ID};
 use sys::child::end_on_signals;
 use sys::clock;
 use sys::link::{LinkError, LinkEvents, wait_readable};
 
-use self::apply::{ApplyError, chain};
+use self::apply::ApplyError;
 use self::client::{Event, Moment, State};
 use self::interfaces::{Interface, ListError};
 use self::message::Granted;
 use self::port::{Outcome, Port, describe};
+use crate::chain;
 use crate::console::{Teller, phase, say};
+use crate::failure::Coded;
 
 /// Without an answer for this long a person is told, then each time twice as long has passed.
 const PATIENCE: u64 = 10_000;
@@ -52,6 +55,12 @@ pub enum NetworkError {
     /// Waiting.
     #[error("cannot wait for packets")]
     Wait(#[source] io::Error),
+}
+
+impl Coded for NetworkError {
+    fn code(&self) -> BootCode {
+        BootCode::Network
+    }
 }
 
 /// What the command line asks of the network that cannot be done, rather than done halfway.

@@ -9,7 +9,7 @@ mod render;
 pub mod site;
 
 pub use keys::*;
-pub use kind::Kind;
+pub use kind::{Kind, unseal};
 pub use parse::{Cmdline, Origin, Problem};
 pub use render::{RenderError, Renderer};
 
