@@ -23,6 +23,7 @@ pkgs: with pkgs; [
   rustup # the version is rust-toolchain.toml's
   shellcheck
   skopeo
+  squashfsTools
   util-linux
   xz
   zstd

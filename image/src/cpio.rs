@@ -1,5 +1,5 @@
-//! The initramfs: a newc archive of a tree, compressed with zstd, the same bytes for the same tree.
-//! Knows the kernel's unpacker (hard links, 4 GiB files, zstd window), not what is in the tree.
+//! The initramfs: a newc archive of a tree, the same bytes for the same tree.
+//! Knows the kernel's unpacker (hard links, 4 GiB files), not what is in the tree and not how it is compressed.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -10,12 +10,9 @@ use thiserror::Error;
 
 use crate::tree::{Kind, MTIME, Node, Tree};
 
-/// Files below this size are stored each for itself: a link between two small configuration files would
-/// save nothing and let one change with the other.
+/// Files below this size become links only where they were links before: one between two small configuration files
+/// would save nothing and let one change with the other.
 const LINK_FROM: usize = 4096;
-
-/// The number of compressing threads is part of the format: another number gives other bytes.
-const ZSTD_WORKERS: u32 = 2;
 
 /// An initramfs that cannot be written.
 #[derive(Debug, Error)]
@@ -26,7 +23,7 @@ pub enum Error {
         /// The file.
         path: String,
     },
-    /// Writing or compressing failed.
+    /// Writing failed.
     #[error("cannot write the initramfs at `{path}`")]
     Write {
         /// The entry that was being written.
@@ -35,15 +32,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A level zstd does not have.
-    #[error("zstd has no level {level}; the kernel can unpack levels 1 to 19")]
-    Level {
-        /// As it was asked for.
-        level: i32,
-    },
 }
 
-type Identity = ([u8; 32], u32, u32, u32);
+/// What makes two files one: the same content, or being one file in the image they come from; and the same owner.
+type Identity = (Content, u32, u32, u32);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Content {
+    Same([u8; 32]),
+    Linked(usize),
+}
 
 /// Written before all others: a machine with too little memory keeps the beginning of the archive, and with it the
 /// program that says so.
@@ -52,6 +50,25 @@ const FIRST: [&str; 4] = ["init", "etc", "etc/ironhook", "etc/ironhook/entries"]
 /// Writes the tree, then the end marker holding the number of entries before it, then the trailer.
 /// Returns that number.
 pub fn write(tree: &Tree, end_marker: &str, out: &mut dyn Write) -> Result<usize, Error> {
+    let count = entries(tree, out)?;
+    let marker = Node::file(format!("{count}\n"), 0o644);
+    let number = u32::try_from(count + 1).unwrap_or(u32::MAX);
+    write_entry(out, end_marker, &marker, Inode { number, nlink: 1, with_content: true })?;
+    trailer(out)?;
+    Ok(count)
+}
+
+/// Writes the tree alone: an archive that comes after the first.
+pub fn write_plain(tree: &Tree, out: &mut dyn Write) -> Result<(), Error> {
+    entries(tree, out)?;
+    trailer(out)
+}
+
+fn trailer(out: &mut dyn Write) -> Result<(), Error> {
+    newc::trailer(out).map(|_| ()).map_err(|source| Error::Write { path: "end".into(), source })
+}
+
+fn entries(tree: &Tree, out: &mut dyn Write) -> Result<usize, Error> {
     let identities: HashMap<&str, Identity> =
         tree.iter().filter_map(|(path, node)| Some((path, identity(node)?))).collect();
     let mut links: HashMap<Identity, u32> = HashMap::new();
@@ -79,35 +96,17 @@ pub fn write(tree: &Tree, end_marker: &str, out: &mut dyn Write) -> Result<usize
         write_entry(out, path, node, Inode { number: inode, nlink, with_content: first })?;
         count += 1;
     }
-    let marker = Node::file(format!("{count}\n"), 0o644);
-    let number = u32::try_from(count + 1).unwrap_or(u32::MAX);
-    write_entry(out, end_marker, &marker, Inode { number, nlink: 1, with_content: true })?;
-    newc::trailer(out).map_err(|source| Error::Write { path: "end".into(), source })?;
-    Ok(count)
-}
-
-/// Runs `fill` into a zstd stream over `out`.
-pub fn compressed(
-    level: i32,
-    out: &mut dyn Write,
-    fill: impl FnOnce(&mut dyn Write) -> Result<usize, Error>,
-) -> Result<usize, Error> {
-    if !(1..=19).contains(&level) {
-        return Err(Error::Level { level });
-    }
-    let fail = |source| Error::Write { path: "zstd stream".into(), source };
-    let mut encoder = zstd::Encoder::new(out, level).map_err(fail)?;
-    encoder.multithread(ZSTD_WORKERS).map_err(fail)?;
-    encoder.include_checksum(true).map_err(fail)?;
-    let count = fill(&mut encoder)?;
-    encoder.finish().map_err(fail)?;
     Ok(count)
 }
 
 fn identity(node: &Node) -> Option<Identity> {
     match &node.kind {
-        Kind::File(content) if content.len() >= LINK_FROM => {
-            Some((Sha256::digest(content.as_slice()).into(), node.mode, node.uid, node.gid))
+        Kind::File(content) => {
+            let content = match content.len() {
+                LINK_FROM.. => Content::Same(Sha256::digest(content.as_slice()).into()),
+                _ => Content::Linked(content.as_ptr() as usize),
+            };
+            Some((content, node.mode, node.uid, node.gid))
         }
         _ => None,
     }
@@ -159,6 +158,10 @@ mod tests {
             tree.insert(path, Node::file(big.clone(), 0o755)).unwrap();
         }
         tree.insert("containers/c/x", Node::file(big, 0o644)).unwrap();
+        let small = Node::file("linked", 0o644);
+        tree.insert("etc/one", small.clone()).unwrap();
+        tree.insert("etc/other", small).unwrap();
+        tree.insert("etc/same", Node::file("linked", 0o644)).unwrap();
         tree.insert("etc/hosts", Node::file("127.0.0.1 localhost\n", 0o644)).unwrap();
         tree.insert("init", Node::symlink("sbin/init")).unwrap();
         tree
@@ -191,6 +194,9 @@ mod tests {
         assert_eq!((a.1, a.2, a.3), (b.1, 2, 9000));
         assert_eq!(b.3, 0, "the second link holds no content");
         assert!(c.1 != a.1 && c.3 == 9000, "another mode is another file");
+        let (one, other, same) = (find("etc/one"), find("etc/other"), find("etc/same"));
+        assert!(one.1 == other.1 && one.2 == 2 && other.3 == 0, "a hard link stays one");
+        assert!(same.1 != one.1 && same.2 == 1 && same.3 == 6, "small files of equal content stay two");
         assert_eq!(seen.last().unwrap().0, "etc/ironhook/end");
         let first: Vec<_> = seen.iter().take(2).map(|entry| entry.0.as_str()).collect();
         assert_eq!(first, ["etc", "init"], "what has to be there when the rest is not");
@@ -199,14 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn two_archives_of_one_tree_are_the_same_bytes_compressed_too() {
-        let pack = || {
-            let mut bytes = Vec::new();
-            compressed(3, &mut bytes, |out| write(&tree(), "etc/ironhook/end", out)).unwrap();
-            bytes
-        };
+    fn two_archives_of_one_tree_are_the_same_bytes() {
         assert_eq!(archive(), archive());
-        assert_eq!(pack(), pack());
-        assert!(matches!(compressed(22, &mut Vec::new(), |_| Ok(0)), Err(Error::Level { level: 22 })));
     }
 }

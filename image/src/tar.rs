@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
-use tar::{Archive, Builder, EntryType, Header};
+use tar::{Archive, Builder, Entry, EntryType, Header};
 use thiserror::Error;
 
 use crate::tree::{self, Kind, MTIME, Node, Tree};
@@ -31,6 +31,31 @@ pub enum Error {
         path: String,
         /// Its target.
         target: String,
+    },
+    /// A file larger than an initramfs can hold, or a size that is a lie.
+    #[error("entry `{path}` claims {size} bytes; an image can hold less than 4 GiB per file")]
+    TooLarge {
+        /// The entry.
+        path: String,
+        /// As the header says it.
+        size: u64,
+    },
+    /// More than any machine would want to hold in memory.
+    #[error("the archive unpacks to more than {} GiB", LIMIT >> 30)]
+    Bomb,
+    /// A name that we cannot keep as it is.
+    #[error("entry `{path}` has a name that is not UTF-8")]
+    Name {
+        /// As far as it can be shown.
+        path: String,
+    },
+    /// An owner that does not fit 32 bits.
+    #[error("entry `{path}` belongs to {id}, which is no user or group")]
+    Owner {
+        /// The entry.
+        path: String,
+        /// As the header says it.
+        id: u64,
     },
     /// An entry of a kind that has no place in an image.
     #[error("entry `{path}` of the archive is of kind {kind:?}, which an image cannot hold")]
@@ -113,51 +138,80 @@ enum Incoming {
     HardLink(String),
 }
 
+/// The most that one archive may unpack to, with its headers.
+const LIMIT: u64 = 8 << 30;
+
 fn for_each(reader: impl Read, mut visit: impl FnMut(String, Incoming) -> Result<(), Error>) -> Result<(), Error> {
-    let mut archive = Archive::new(reader);
+    let mut archive = Archive::new(reader.take(LIMIT));
+    let mut total = 0;
+    let mut lost = 0;
     for entry in archive.entries().map_err(Error::Read)? {
         let mut entry = entry.map_err(Error::Read)?;
-        let raw = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let path = tree::normalise(&raw).map_err(|source| Error::Entry { path: raw, source })?;
+        let path = path(&entry.path_bytes())?;
         if path.is_empty() {
             continue;
         }
-        let header = entry.header();
-        let (mode, uid, gid) = (
-            header.mode().map_err(Error::Read)? & 0o7777,
-            u32::try_from(header.uid().map_err(Error::Read)?).unwrap_or(0),
-            u32::try_from(header.gid().map_err(Error::Read)?).unwrap_or(0),
-        );
-        let link =
-            entry.link_name_bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        let kind = match header.entry_type() {
-            EntryType::Directory => Kind::Directory,
-            EntryType::Symlink => Kind::Symlink(link),
-            EntryType::Fifo => Kind::Fifo,
-            kind @ (EntryType::Char | EntryType::Block) => Kind::Device {
-                character: kind == EntryType::Char,
-                major: header.device_major().map_err(Error::Read)?.unwrap_or(0),
-                minor: header.device_minor().map_err(Error::Read)?.unwrap_or(0),
-            },
-            EntryType::Link => {
-                let target = tree::normalise(&link).map_err(|source| Error::Entry { path: path.clone(), source })?;
-                visit(path, Incoming::HardLink(target))?;
-                continue;
-            }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let size = entry.size();
-                let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(1 << 28));
-                entry.read_to_end(&mut content).map_err(Error::Read)?;
-                if content.len() as u64 != size {
-                    return Err(Error::Read(io::ErrorKind::UnexpectedEof.into()));
-                }
-                Kind::File(content.into())
-            }
-            kind => return Err(Error::Unsupported { path, kind }),
-        };
-        visit(path, Incoming::Node(Node { kind, mode, uid, gid }))?;
+        let size = entry.size();
+        total += size;
+        if size > u64::from(u32::MAX) {
+            return Err(Error::TooLarge { path, size });
+        }
+        if total > LIMIT {
+            return Err(Error::Bomb);
+        }
+        lost += usize::from(has_attributes(&mut entry)?);
+        let incoming = incoming(&path, &mut entry)?;
+        visit(path, incoming)?;
+    }
+    if lost > 0 {
+        tracing::warn!("extended attributes of {lost} files are left out: an initramfs cannot hold them");
     }
     Ok(())
+}
+
+fn path(bytes: &[u8]) -> Result<String, Error> {
+    let shown = || String::from_utf8_lossy(bytes).into_owned();
+    let raw = std::str::from_utf8(bytes).map_err(|_| Error::Name { path: shown() })?;
+    tree::normalise(raw).map_err(|source| Error::Entry { path: shown(), source })
+}
+
+fn has_attributes(entry: &mut Entry<impl Read>) -> Result<bool, Error> {
+    let Some(extensions) = entry.pax_extensions().map_err(Error::Read)? else { return Ok(false) };
+    Ok(extensions.flatten().any(|extension| extension.key_bytes().starts_with(b"SCHILY.xattr.")))
+}
+
+fn incoming(path: &str, entry: &mut Entry<impl Read>) -> Result<Incoming, Error> {
+    let header = entry.header();
+    let id = |id: io::Result<u64>| {
+        let id = id.map_err(Error::Read)?;
+        u32::try_from(id).map_err(|_| Error::Owner { path: path.to_owned(), id })
+    };
+    let (mode, uid, gid) = (header.mode().map_err(Error::Read)? & 0o7777, id(header.uid())?, id(header.gid())?);
+    let link = entry.link_name_bytes().unwrap_or_default().into_owned();
+    let kind = match header.entry_type() {
+        EntryType::Directory => Kind::Directory,
+        EntryType::Symlink => {
+            Kind::Symlink(String::from_utf8(link).map_err(|_| Error::Name { path: path.to_owned() })?)
+        }
+        EntryType::Fifo => Kind::Fifo,
+        kind @ (EntryType::Char | EntryType::Block) => Kind::Device {
+            character: kind == EntryType::Char,
+            major: header.device_major().map_err(Error::Read)?.unwrap_or(0),
+            minor: header.device_minor().map_err(Error::Read)?.unwrap_or(0),
+        },
+        EntryType::Link => return Ok(Incoming::HardLink(self::path(&link)?)),
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            let size = entry.size();
+            let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(1 << 26));
+            entry.read_to_end(&mut content).map_err(Error::Read)?;
+            if content.len() as u64 != size {
+                return Err(Error::Read(io::ErrorKind::UnexpectedEof.into()));
+            }
+            Kind::File(content.into())
+        }
+        kind => return Err(Error::Unsupported { path: path.to_owned(), kind }),
+    };
+    Ok(Incoming::Node(Node { kind, mode, uid, gid }))
 }
 
 /// Writes a tree in the order of its paths, with hard links for files that share their content and owner.

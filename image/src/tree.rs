@@ -8,6 +8,8 @@ use thiserror::Error;
 
 /// Every entry of every archive we write bears this time (2025-01-01), so that equal inputs give equal bytes.
 pub const MTIME: u32 = 1_735_689_600;
+/// [`MTIME`] in words.
+pub const MTIME_TEXT: &str = "2025-01-01T00:00:00Z";
 
 /// A path that cannot be in a tree, or cannot be there beside what is there already.
 #[derive(Debug, Error)]

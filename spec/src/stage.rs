@@ -5,8 +5,9 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Annotation of a LinuxKit entry; the value [`SECOND`] moves the files of its image into the layer.
-/// It stays in `config.json`, which is how init knows who needs the layer.
+/// Annotation of a LinuxKit entry, or label of an image; the value [`SECOND`] lets the files of the image move into the
+/// layer when the image is built with two stages. In `config.json` it is there only when they did: so init knows who needs
+/// the layer. An image without [`FILE`] has none, whatever annotations say.
 pub const ANNOTATION: &str = "dev.ironhook.stage";
 /// The one value of [`ANNOTATION`] that means something.
 pub const SECOND: &str = "2";

@@ -1,26 +1,29 @@
 //! Component images: `component.yaml` plus locked packages plus our programs give an image in the layout,
 //! only when something it is made of has changed.
 
-mod elf;
+pub mod elf;
 mod export;
 mod inputs;
-mod kernel;
+pub mod kernel;
 mod model;
 mod packages;
 mod root;
 
 pub use export::export;
-pub use model::{Component, read_all};
+pub use model::{Component, Description, read_all};
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use thiserror::Error;
 
 use crate::debs::lock::{self, Lock};
 use crate::debs::store::{self, Store};
-use crate::oci::reference;
+use crate::linuxkit::files;
 use crate::oci::types::RunConfig;
 use crate::oci::write::{self, NewImage};
+use crate::oci::{CONTENTS, reference};
+use crate::sbom::{Contents, Package};
 use crate::{output, tree, yaml};
 
 /// A component that cannot be made.
@@ -63,6 +66,9 @@ pub enum Error {
         /// Where it should be.
         path: String,
     },
+    /// An entry of `files`.
+    #[error(transparent)]
+    OwnFile(#[from] files::Error),
     /// Libraries or loaders are missing.
     #[error(transparent)]
     Elf(#[from] elf::Error),
@@ -164,11 +170,30 @@ pub fn make(component: &Component, workshop: &Workshop) -> Result<Made, Error> {
             cmd: list(&image.command),
             env: list(&image.env),
             working_dir: None,
-            labels: (!image.labels.is_empty()).then(|| image.labels.clone()),
+            labels: Some(labels(component, image, workshop)?),
         };
         let reference = reference::expand(&image.reference);
         let new = NewImage { reference: &reference, architecture: workshop.architecture, run, inputs: &inputs };
         write::image(workshop.layout, &layer, new)?;
     }
     Ok(Made::Built)
+}
+
+/// The image's own labels, and what is in it, for the bill of materials.
+fn labels(component: &Component, image: &model::Image, workshop: &Workshop) -> Result<BTreeMap<String, String>, Error> {
+    let mut packages = Vec::new();
+    for asked in &component.description.packages {
+        let package = workshop.lock.get(asked)?;
+        packages.push(Package {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            architecture: package.architecture.clone(),
+            sha256: package.sha256.clone(),
+        });
+    }
+    let programs = component.description.programs.iter().map(|program| program.program.clone()).collect();
+    let contents = serde_json::to_string(&Contents { packages, programs }).map_err(write::Error::Encode)?;
+    let mut labels = image.labels.clone();
+    labels.insert(CONTENTS.to_owned(), contents);
+    Ok(labels)
 }

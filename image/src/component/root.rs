@@ -5,6 +5,8 @@ use std::process::Command;
 
 use super::packages::{matching, unpack};
 use super::{Component, Error, Workshop};
+use crate::linuxkit::files;
+use crate::linuxkit::ids::Ids;
 use crate::linuxkit::model::File;
 use crate::tree::{Kind, Node, Tree};
 use crate::{output, yaml};
@@ -41,7 +43,10 @@ pub fn tree(component: &Component, workshop: &Workshop) -> Result<Tree, Error> {
         tree.insert(&program.path, Node::file(stripped(&program.program, &path)?, 0o755))?;
     }
     for file in &description.files {
-        tree.insert(&file.path, own_file(component, file)?)?;
+        let file = File { source: file.source.as_ref().map(|source| beside(component, source)), ..file.clone() };
+        if let Some(node) = files::node(&file, &Ids::default(), None)? {
+            tree.insert(&file.path, node)?;
+        }
     }
     Ok(tree)
 }
@@ -60,19 +65,6 @@ fn stripped(program: &str, path: &Path) -> Result<Vec<u8>, Error> {
     Ok(output::read(temporary.path())?)
 }
 
-fn own_file(component: &Component, file: &File) -> Result<Node, Error> {
-    let bad = |problem| Error::Entry { path: file.path.clone(), problem };
-    let mode = match &file.mode {
-        Some(text) => u32::from_str_radix(text, 8).map_err(|_| bad("`mode` is not octal; write it in quotes"))?,
-        None if file.directory => 0o755,
-        None => 0o644,
-    };
-    let kind = match (file.directory, &file.contents, &file.source, &file.symlink) {
-        (true, None, None, None) => Kind::Directory,
-        (false, Some(text), None, None) => Kind::File(text.clone().into_bytes().into()),
-        (false, None, Some(source), None) => Kind::File(output::read(&yaml::beside(&component.path, source))?.into()),
-        (false, None, None, Some(target)) => return Ok(Node::symlink(target.clone())),
-        _ => return Err(bad("needs exactly one of `contents`, `source`, `symlink`, `directory: true`")),
-    };
-    Ok(Node { kind, mode, uid: file.uid, gid: file.gid })
+fn beside(component: &Component, source: &str) -> String {
+    yaml::beside(&component.path, source).display().to_string()
 }

@@ -5,10 +5,13 @@ use std::collections::HashMap;
 
 use thiserror::Error;
 
+use super::ids::Ids;
 use super::merge::{self, LABEL};
-use super::model::{Container, Mount, Runtime};
-use super::runtime_spec;
+use super::model::{Container, Mount, Runtime, Volume};
+use super::stage::{self, Places};
+use super::{runtime_spec, volumes};
 use crate::oci::read::Image;
+use crate::oci::reference;
 use crate::tree::{self, Node, Tree};
 use crate::yaml;
 
@@ -36,6 +39,18 @@ pub enum Error {
     /// The label of the image is malformed.
     #[error("the label {LABEL} of the image is malformed")]
     Label(#[from] yaml::Error),
+    /// The label of the image says what only the YAML may say.
+    #[error("the label {LABEL} of the image has a `{key}`, which only the YAML can give")]
+    LabelKey {
+        /// `name` or `image`.
+        key: &'static str,
+    },
+    /// A volume is used wrongly.
+    #[error(transparent)]
+    Volume(#[from] volumes::Error),
+    /// A stage that does not exist.
+    #[error(transparent)]
+    Stage(#[from] stage::Error),
     /// A key has a value without meaning.
     #[error(transparent)]
     Value(#[from] runtime_spec::Error),
@@ -47,53 +62,80 @@ pub enum Error {
     Encode(#[source] serde_json::Error),
 }
 
+/// A container with everything merged, on its way into the tree.
+pub struct Prepared {
+    /// Its directory.
+    pub prefix: String,
+    /// Full reference of its image.
+    pub reference: String,
+    /// Whether it can wait for stage two.
+    pub second: bool,
+    container: Container,
+}
+
+/// Merges what the YAML, the label and the image say of a container.
+pub fn prepare(prefix: String, container: &Container, image: &Image, volumes: &[Volume]) -> Result<Prepared, Error> {
+    let run = &image.config.config;
+    let short = container.image.as_deref().unwrap_or_default();
+    let label: Container = match run.labels.as_ref().and_then(|labels| labels.get(LABEL)) {
+        Some(text) => yaml::parse(&format!("label {LABEL} of {short}"), text)?,
+        None => Container::default(),
+    };
+    for (key, given) in [("name", &label.name), ("image", &label.image)] {
+        if given.is_some() {
+            return Err(Error::LabelKey { key });
+        }
+    }
+    let merged = merge::merge(&volumes::resolved(container, volumes)?, &label, run);
+    let second = stage::is_second(&merged, run.labels.as_ref())?;
+    Ok(Prepared { prefix, reference: reference::expand(short), second, container: merged })
+}
+
 /// Lays out bundles into a tree.
 #[derive(Default)]
 pub struct Bundles {
-    /// Where the files of an image already lie.
+    /// Where the files of an image already lie, as init will see them.
     roots: HashMap<String, String>,
 }
+
+/// Where the resolver's file of the machine is.
+pub const RESOLVER: &str = "/run/resolvconf/resolv.conf";
 
 /// The text LinuxKit gives every container.
 const HOSTS: &str = "127.0.0.1       localhost\n::1     localhost ip6-localhost ip6-loopback\nfe00::0 ip6-localnet\n\
     ff00::0 ip6-mcastprefix\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n";
 
 impl Bundles {
-    /// Adds a container below `prefix`.
-    pub fn add(&mut self, tree: &mut Tree, prefix: &str, container: &Container, image: &Image) -> Result<(), Error> {
-        let run = &image.config.config;
-        let reference = container.image.clone().unwrap_or_default();
-        let label: Container = match run.labels.as_ref().and_then(|labels| labels.get(LABEL)) {
-            Some(text) => yaml::parse(&format!("label {LABEL} of {reference}"), text)?,
-            None => Container::default(),
-        };
-        let merged = merge::merge(container, &label, run);
-        let name = container.name.as_deref().unwrap_or_default();
-        let config = runtime_spec::config_json(name, &merged)?;
-        let read_only = merged.readonly == Some(true);
+    /// Adds a container; its files go where `places` has room for its stage.
+    pub fn add(&mut self, places: &mut Places, prepared: &Prepared, image: &Image, ids: &Ids) -> Result<(), Error> {
+        let Prepared { prefix, reference, container, .. } = prepared;
+        let mut container = container.clone();
+        stage::mark(&mut container, places.holds(prepared));
+        let name = container.name.clone().unwrap_or_default();
+        let config = runtime_spec::config_json(&name, &container, ids)?;
+        let read_only = container.readonly == Some(true);
 
-        tree.ensure_directory(prefix)?;
+        places.tree.ensure_directory(prefix)?;
         let own = format!("{prefix}/{}", if read_only { "rootfs" } else { "lower" });
-        let root = match self.roots.get(&reference) {
+        let root = match self.roots.get(reference) {
             Some(elsewhere) => elsewhere.clone(),
             None => {
-                tree.ensure_directory(&own)?;
-                tree.merge(&own, &container_root(&image.tree)?)?;
-                self.roots.insert(reference, own.clone());
-                own
+                let root = places.put(prepared, &own, &container_root(&image.tree)?)?;
+                self.roots.insert(reference.clone(), root.clone());
+                root
             }
         };
-        tree.ensure_directory(&format!("{prefix}/rootfs"))?;
+        places.tree.ensure_directory(&format!("{prefix}/rootfs"))?;
         if !read_only {
-            tree.ensure_directory(&format!("{prefix}/tmp"))?;
+            places.tree.ensure_directory(&format!("{prefix}/tmp"))?;
         }
-        let mut runtime = merged.runtime.clone().unwrap_or_default();
+        let mut runtime = container.runtime.take().unwrap_or_default();
         let mut mounts = root_mounts(prefix, &root, read_only);
         mounts.extend(runtime.mounts.take().unwrap_or_default());
         let runtime = Runtime { mounts: Some(mounts), ..runtime };
         for (file, document) in [("config.json", Ok(config)), ("runtime.json", serde_json::to_value(&runtime))] {
             let document = document.and_then(|document| serde_json::to_vec_pretty(&document)).map_err(Error::Encode)?;
-            tree.insert(&format!("{prefix}/{file}"), Node::file(document, 0o644))?;
+            places.tree.insert(&format!("{prefix}/{file}"), Node::file(document, 0o644))?;
         }
         Ok(())
     }
@@ -106,11 +148,13 @@ fn root_mounts(prefix: &str, root: &str, read_only: bool) -> Vec<Mount> {
         kind: kind.to_owned(),
         source: source.to_owned(),
         options: options.iter().map(|option| (*option).to_owned()).collect(),
+        uid_mappings: Vec::new(),
+        gid_mappings: Vec::new(),
     };
     if read_only {
-        return vec![mount("bind", &format!("/{root}"), "rootfs", &["bind"])];
+        return vec![mount("bind", root, "rootfs", &["bind"])];
     }
-    let lower = format!("lowerdir=/{root}");
+    let lower = format!("lowerdir={root}");
     let (upper, work) = (format!("upperdir=/{prefix}/tmp/upper"), format!("workdir=/{prefix}/tmp/work"));
     vec![
         mount("tmpfs", "tmpfs", "tmp", &[]),
@@ -153,11 +197,17 @@ mod tests {
         let labels = Some([(LABEL.to_owned(), label.to_owned())].into());
         let config = RunConfig { entrypoint: Some(vec!["/usr/bin/x".into()]), labels, ..RunConfig::default() };
         let rootfs = RootFs { kind: "layers".into(), diff_ids: vec![] };
-        Image { config: ImageConfig { architecture: "amd64".into(), os: "linux".into(), config, rootfs }, tree }
+        let config = ImageConfig { architecture: "amd64".into(), os: "linux".into(), config, rootfs };
+        Image { digest: String::new(), config, tree }
     }
 
     fn container(yaml: &str) -> Container {
         yaml::parse("test", yaml).unwrap()
+    }
+
+    fn add(bundles: &mut Bundles, places: &mut Places, prefix: &str, entry: &str, image: &Image) -> Result<(), Error> {
+        let prepared = prepare(prefix.into(), &container(entry), image, &[])?;
+        bundles.add(places, &prepared, image, &Ids::default())
     }
 
     fn json(tree: &Tree, path: &str) -> Value {
@@ -169,15 +219,15 @@ mod tests {
 
     #[test]
     fn an_image_used_twice_is_stored_once() {
-        let (mut tree, mut bundles) = (Tree::default(), Bundles::default());
+        let (mut places, mut bundles) = (Places::default(), Bundles::default());
         let image = image("net: host");
-        bundles.add(&mut tree, "containers/onboot/000-a", &container("{name: a, image: x}"), &image).unwrap();
-        let second =
-            container("{name: b, image: x, runtime: {mkdir: [/run/x], mounts: [{destination: /m, source: /n}]}}");
-        bundles.add(&mut tree, "containers/services/b", &second, &image).unwrap();
+        add(&mut bundles, &mut places, "containers/onboot/000-a", "{name: a, image: x}", &image).unwrap();
+        let second = "{name: b, image: x, runtime: {mkdir: [/run/x], mounts: [{destination: /m, source: /n}]}}";
+        add(&mut bundles, &mut places, "containers/services/b", second, &image).unwrap();
+        let tree = &places.tree;
         assert!(tree.get("containers/onboot/000-a/lower/usr/bin/x").is_some());
         assert!(tree.get("containers/services/b/lower").is_none());
-        let runtime = json(&tree, "containers/services/b/runtime.json");
+        let runtime = json(tree, "containers/services/b/runtime.json");
         assert_eq!(runtime["mounts"][2]["options"][0], "lowerdir=/containers/onboot/000-a/lower");
         assert_eq!(runtime["mounts"][2]["destination"], "/containers/services/b/rootfs");
         assert_eq!(runtime["mounts"][3]["destination"], "/m");
@@ -186,22 +236,28 @@ mod tests {
 
     #[test]
     fn a_read_only_root_is_bound_onto_itself() {
-        let (mut tree, mut bundles) = (Tree::default(), Bundles::default());
-        let entry = container("{name: a, image: x, readonly: true}");
-        bundles.add(&mut tree, "containers/services/a", &entry, &image("{}")).unwrap();
-        let runtime = json(&tree, "containers/services/a/runtime.json");
+        let (mut places, mut bundles) = (Places::default(), Bundles::default());
+        let entry = "{name: a, image: x, readonly: true}";
+        add(&mut bundles, &mut places, "containers/services/a", entry, &image("{}")).unwrap();
+        let tree = &places.tree;
+        let runtime = json(tree, "containers/services/a/runtime.json");
         assert_eq!(runtime["mounts"][0]["source"], "/containers/services/a/rootfs");
-        assert_eq!(json(&tree, "containers/services/a/config.json")["root"]["readonly"], true);
+        assert_eq!(json(tree, "containers/services/a/config.json")["root"]["readonly"], true);
         assert!(tree.get("containers/services/a/rootfs/usr/bin/x").is_some());
         assert!(tree.get("containers/services/a/tmp").is_none());
     }
 
     #[test]
     fn a_bad_label_is_an_error() {
-        let entry = container("{name: a, image: docker.io/x/y:1}");
-        let result =
-            Bundles::default().add(&mut Tree::default(), "containers/services/a", &entry, &image("nett: host"));
-        let error = anyhow::Error::new(result.unwrap_err());
-        assert!(format!("{error:#}").contains("docker.io/x/y:1:1: "), "{error:#}");
+        for (label, expected) in [
+            ("nett: host", "docker.io/x/y:1:1: "),
+            ("name: x", "the label org.mobyproject.config of the image has a `name`"),
+        ] {
+            let entry = "{name: a, image: docker.io/x/y:1}";
+            let image = image(label);
+            let error = add(&mut Bundles::default(), &mut Places::default(), "containers/services/a", entry, &image);
+            let error = anyhow::Error::new(error.unwrap_err());
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Who wins: the YAML over the image's label over the image's configuration, key by key.
 //! `X.add` appends to what the label says and is ignored where the YAML says `X` itself. Pure.
 
-use super::model::Container;
+use super::model::{BindNs, Container, Runtime};
 use crate::oci::types::RunConfig;
 
 /// The label of an image that holds defaults for its container.
@@ -37,17 +37,27 @@ fn with_added(
 }
 
 macro_rules! first_of {
-    ($upper:expr, $lower:expr, $($field:ident)*) => {
-        Container { $($field: $upper.$field.clone().or_else(|| $lower.$field.clone()),)* }
+    ($kind:ident, $upper:expr, $lower:expr, { $($whole:tt)* }, $($field:ident)*) => {
+        $kind { $($field: $upper.$field.clone().or_else(|| $lower.$field.clone()),)* $($whole)* }
     };
 }
 
 fn overlay(lower: &Container, upper: &Container) -> Container {
+    let runtime = overlay_runtime(&lower.runtime, &upper.runtime);
     // Every field is named, so a new key cannot be forgotten here.
-    first_of!(upper, lower,
-        name image command env cwd capabilities capabilities_add binds binds_add mounts tmpfs devices net pid ipc uts
-        hostname readonly rootfs_propagation rlimits sysctl resources uid gid cgroups_path oom_score_adj
-        no_new_privileges annotations runtime)
+    first_of!(Container, upper, lower, { runtime },
+        name image command env cwd capabilities capabilities_add ambient binds binds_add mounts tmpfs devices net pid ipc
+        uts userns hostname readonly masked_paths readonly_paths rootfs_propagation rlimits sysctl resources uid gid
+        additional_gids uid_mappings gid_mappings cgroups_path oom_score_adj no_new_privileges annotations)
+}
+
+/// Key by key too.
+fn overlay_runtime(lower: &Option<Runtime>, upper: &Option<Runtime>) -> Option<Runtime> {
+    let (Some(lower), Some(upper)) = (lower, upper) else { return upper.clone().or_else(|| lower.clone()) };
+    let (low, up) = (lower.bind_ns.clone().unwrap_or_default(), upper.bind_ns.clone().unwrap_or_default());
+    let bind_ns = first_of!(BindNs, up, low, {}, cgroup ipc mnt net pid user uts);
+    let bind_ns = Some(bind_ns).filter(|bind_ns| *bind_ns != BindNs::default());
+    Some(first_of!(Runtime, upper, lower, { bind_ns }, cgroups mounts mkdir interfaces namespace))
 }
 
 #[cfg(test)]
@@ -83,6 +93,15 @@ mod tests {
         assert_eq!(merged.capabilities.unwrap(), ["CAP_NET_RAW", "CAP_NET_ADMIN"]);
         let merged = merge(&container("{binds: ['/c:/c'], binds.add: ['/b:/b']}"), &label, &image());
         assert_eq!(merged.binds.unwrap(), ["/c:/c"]);
+    }
+
+    #[test]
+    fn what_init_prepares_is_merged_key_by_key() {
+        let label = container("{runtime: {mkdir: [/a], bindNS: {net: /run/n, pid: /run/p}}}");
+        let merged = merge(&container("{runtime: {cgroups: [c], bindNS: {net: /run/m}}}"), &label, &image());
+        let runtime = serde_json::to_value(merged.runtime.unwrap()).unwrap();
+        let bind_ns = serde_json::json!({"net": "/run/m", "pid": "/run/p"});
+        assert_eq!(runtime, serde_json::json!({"cgroups": ["c"], "mkdir": ["/a"], "bindNS": bind_ns}));
     }
 
     #[test]

@@ -3,6 +3,11 @@
 
 pub mod assemble;
 pub mod bundle;
+pub mod files;
+pub mod ids;
+pub mod load;
 pub mod merge;
 pub mod model;
 pub mod runtime_spec;
+pub mod stage;
+pub mod volumes;

@@ -73,11 +73,16 @@ pub fn image(directory: &Path, layer: &Layer, new: NewImage) -> Result<(), Error
         (IMAGE_NAME.to_owned(), new.reference.to_owned()),
         (INPUTS.to_owned(), new.inputs.to_owned()),
     ]);
+    enter(directory, new.reference, entry)
+}
+
+/// Names an entry in the layout's index; an older one of the same reference gives way.
+pub fn enter(directory: &Path, reference: &str, entry: Descriptor) -> Result<(), Error> {
     let mut index = Layout::new(directory).index()?;
-    index.manifests.retain(|old| old.annotations.get(REF_NAME).map(String::as_str) != Some(new.reference));
+    index.manifests.retain(|old| old.annotations.get(REF_NAME).map(String::as_str) != Some(reference));
     index.manifests.push(entry);
     index.manifests.sort_by(|a, b| a.annotations.get(REF_NAME).cmp(&b.annotations.get(REF_NAME)));
-    output::write(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    output::write(&directory.join("oci-layout"), super::LAYOUT.as_bytes())?;
     Ok(output::write(&directory.join("index.json"), &serde_json::to_vec_pretty(&index).map_err(Error::Encode)?)?)
 }
 
@@ -115,12 +120,12 @@ pub fn collect_garbage(directory: &Path) -> Result<(), Error> {
 
 fn reachable(layout: &Layout, blob: &Descriptor, found: &mut BTreeSet<String>) -> Result<(), Error> {
     found.insert(blob.digest.clone());
-    if blob.media_type == INDEX {
+    if read::is_index(blob) {
         let index: Index = serde_json::from_slice(&layout.blob(blob)?).map_err(Error::Encode)?;
         for manifest in &index.manifests {
             reachable(layout, manifest, found)?;
         }
-    } else if blob.media_type == MANIFEST {
+    } else {
         let manifest: Manifest = serde_json::from_slice(&layout.blob(blob)?).map_err(Error::Encode)?;
         found.insert(manifest.config.digest);
         found.extend(manifest.layers.into_iter().map(|layer| layer.digest));
@@ -166,7 +171,7 @@ mod tests {
         let error = layout.image("docker.io/ironhook/x:dev", "arm64").err().unwrap().to_string();
         assert_eq!(error, "image `docker.io/ironhook/x:dev` is for amd64, not for arm64");
         let error = layout.image("docker.io/ironhook/y:dev", "amd64").err().unwrap().to_string();
-        assert!(error.ends_with("no image `docker.io/ironhook/y:dev`; it holds docker.io/ironhook/x:dev"), "{error}");
+        assert!(error.contains("no image `docker.io/ironhook/y:dev`; it holds docker.io/ironhook/x:dev;"), "{error}");
     }
 
     #[test]
