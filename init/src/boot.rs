@@ -1,6 +1,7 @@
 //! The boot as a flat list of phases, then waiting for the request that ends it.
 //! A phase that fails ends the boot; what to do then is `recovery`'s.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -14,6 +15,7 @@ use crate::console::Console;
 use crate::filesystems::{self, FilesystemsError};
 use crate::handover::{self, HandoverError};
 use crate::host::{self, HostError};
+use crate::later::Later;
 use crate::modules::{self, Index, IndexError, Loader};
 use crate::onboot::{self, StepError};
 use crate::reaper::Reaper;
@@ -82,10 +84,11 @@ pub fn run(console: &Console) -> Result<Infallible, BootError> {
     prepare_root(console, &mut timeline)?;
     let loader = timeline.phase("module index", read_index)?;
     let events = Socket::open().map_err(|source| BootError::System { what: "listen for devices", source })?;
-    timeline.phase("modules", || load_modules(console, &loader))?;
+    let mut later = Later::default();
+    let seen = timeline.phase("modules", || load_modules(console, &loader, &mut later))?;
     let watch = devices::watch(console)
         .map_err(|source| BootError::System { what: "watch for devices without a driver", source })?;
-    modules::hot_plug(events, loader, console.clone(), watch)
+    modules::hot_plug(events, loader, seen, console.clone(), watch)
         .map_err(|source| BootError::System { what: "listen for devices", source })?;
     // A serial card or a virtual port may have come with its driver.
     console.open();
@@ -100,6 +103,8 @@ pub fn run(console: &Console) -> Result<Infallible, BootError> {
     for step in steps {
         let name = format!("onboot {}", step.name);
         timeline.phase(&name, || onboot::run_step(&reaper, console, &step, &format!("onboot.{}", step.name)))?;
+        let reaper = reaper.clone();
+        later.add(move || onboot::clean(&reaper, &step));
     }
     handover::watch_reboot_file(tell, console.clone())?;
     let services = timeline.phase("services", || {
@@ -109,6 +114,7 @@ pub fn run(console: &Console) -> Result<Infallible, BootError> {
             .collect::<Result<Vec<Service>, _>>()
             .map_err(system("start to supervise the services"))
     })?;
+    later.start().map_err(system("start what was put off"))?;
     serve(&reaper, console, services, &told)
 }
 
@@ -141,15 +147,18 @@ fn read_index() -> Result<Arc<Loader>, BootError> {
 
 /// Drivers of what is there, and from now on of what comes. A driver that fails is told, and no end: the machine
 /// may well install without it.
-fn load_modules(console: &Console, loader: &Loader) -> Result<(), BootError> {
+fn load_modules(console: &Console, loader: &Arc<Loader>, later: &mut Later) -> Result<HashSet<String>, BootError> {
     let mut failures: Vec<_> = modules::ALWAYS.iter().flat_map(|name| loader.load(name)).collect();
     let plugged = modules::cold_plug(loader, Path::new("/sys/devices"));
     failures.extend(plugged.failures);
     for failure in failures {
         console.say(&format!("warning: {}", chain::one_line(&failure)));
     }
-    console.say(&format!("{} modules for {} kinds of devices", loader.count(), plugged.modaliases));
-    Ok(())
+    console.say(&format!("{} modules for {} kinds of devices", loader.count(), plugged.seen.len()));
+    let loader = loader.clone();
+    // Without a word: the machine does everything without them, only slower.
+    later.add(move || plugged.later.iter().for_each(|modalias| drop(loader.load_for_device(modalias))));
+    Ok(plugged.seen)
 }
 
 /// Waits for the end to be asked for, and brings it about.

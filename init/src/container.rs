@@ -1,5 +1,5 @@
-//! One container from creation to end, by crun. `create` returns with the container's process as a child of ours,
-//! so its end is told by the reaper and not by the runtime.
+//! One container from start to end, by crun. Detached, it returns with the container's process as a child of ours, so
+//! its end is told by the reaper and not by the runtime.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -63,26 +63,28 @@ pub struct Running {
 pub fn start(reaper: &Reaper, bundle: &Bundle, output: &Output) -> Result<Running, ContainerError> {
     let pid_file = Path::new(STATE).join(format!("{}.pid", bundle.id));
     let adoption = reaper.adoption();
-    let mut create = crun("create", output, &bundle.id)?;
-    create.arg("--bundle").arg(&bundle.path).arg("--pid-file").arg(&pid_file).arg(&bundle.id);
-    run(reaper, create, "create", &bundle.id)?;
+    let mut command = crun("run", Some(output), &bundle.id)?;
+    command.arg("--detach").arg("--bundle").arg(&bundle.path).arg("--pid-file").arg(&pid_file).arg(&bundle.id);
+    run(reaper, command, "run", &bundle.id)?;
     let pid = read_pid(&pid_file).map_err(|source| ContainerError::Pid { path: pid_file, source })?;
-    let exit = adoption.adopt(pid);
-    let mut start = crun("start", output, &bundle.id)?;
-    start.arg(&bundle.id);
-    run(reaper, start, "start", &bundle.id)?;
-    Ok(Running { pid, exit })
+    Ok(Running { pid, exit: adoption.adopt(pid) })
 }
 
 /// Removes what is left of a container, its processes included.
-pub fn delete(reaper: &Reaper, bundle: &Bundle, output: &Output) -> Result<(), ContainerError> {
+pub fn delete(reaper: &Reaper, bundle: &Bundle, output: Option<&Output>) -> Result<(), ContainerError> {
     let mut delete = crun("delete", output, &bundle.id)?;
     delete.arg("--force").arg(&bundle.id);
     run(reaper, delete, "delete", &bundle.id)
 }
 
-fn crun(verb: &'static str, output: &Output, id: &str) -> Result<Command, ContainerError> {
-    let stdio = || output.stdio().map_err(|source| ContainerError::Runtime { verb, id: id.to_owned(), source });
+fn crun(verb: &'static str, output: Option<&Output>, id: &str) -> Result<Command, ContainerError> {
+    let stdio = || {
+        output.map_or_else(|| Ok(Stdio::null()), Output::stdio).map_err(|source| ContainerError::Runtime {
+            verb,
+            id: id.to_owned(),
+            source,
+        })
+    };
     let mut command = Command::new(CRUN);
     command.env_clear().env("PATH", PATH).args(["--root", STATE, "--cgroup-manager", "cgroupfs", verb]);
     command.stdin(Stdio::null()).stdout(stdio()?).stderr(stdio()?);

@@ -77,7 +77,8 @@ pub fn mount_early() -> Result<(), FilesystemsError> {
 /// Everything else, and `/` shared, so that mounts of one container reach those that asked for them.
 pub fn mount_all() -> Result<(), FilesystemsError> {
     needed().into_iter().try_for_each(mount)?;
-    for row in if_there() {
+    // Looked for first: asked for one that it does not have, the kernel would load a module for nothing.
+    for row in if_there().into_iter().filter(|row| Path::new(row.1).exists()) {
         // Told by its absence in /proc/mounts; nothing of ours depends on one of them.
         let _ = mount(row);
     }

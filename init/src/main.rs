@@ -12,6 +12,7 @@ mod entropy;
 mod filesystems;
 mod handover;
 mod host;
+mod later;
 mod log;
 mod modules;
 mod onboot;

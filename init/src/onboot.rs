@@ -59,7 +59,7 @@ pub enum StepError {
     },
 }
 
-/// Runs one to its end. `log` names the file of its output, without `.log`.
+/// Runs one to its end; what it leaves behind is for [`clean`]. `log` names the file of its output, without `.log`.
 pub fn run_step(reaper: &Reaper, console: &Console, step: &Bundle, log: &str) -> Result<(), StepError> {
     let log = Path::new("/var/log").join(format!("{log}.log"));
     let name = || step.name.clone();
@@ -68,14 +68,18 @@ pub fn run_step(reaper: &Reaper, console: &Console, step: &Bundle, log: &str) ->
     let output =
         Output::start(&step.name, &log, show).map_err(|source| StepError::Log { path: log.clone(), source })?;
     let result = to_the_end(reaper, step, &output, &log);
-    // Best effort: nothing stands on a container that is done with.
-    let _ = container::delete(reaper, step, &output);
     let tail = output.finish();
-    bundle::release(&step.path);
     if result.is_err() && !step.console {
         tail.iter().for_each(|line| console.line(&format!("{}: {line}", step.name)));
     }
     result
+}
+
+/// Takes away what is left of one that has ended.
+pub fn clean(reaper: &Reaper, step: &Bundle) {
+    // Best effort: nothing stands on a container that is done with.
+    let _ = container::delete(reaper, step, None);
+    bundle::release(&step.path);
 }
 
 fn to_the_end(reaper: &Reaper, step: &Bundle, output: &Output, log: &Path) -> Result<(), StepError> {

@@ -6,6 +6,7 @@ pub mod activity;
 pub mod command;
 pub mod console;
 pub mod demo;
+pub mod direct;
 pub mod fault;
 pub mod guest;
 pub mod httpd;

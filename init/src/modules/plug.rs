@@ -16,23 +16,32 @@ use crate::chain;
 use crate::console::Console;
 use crate::devices::Watch;
 
-/// Unpacking a module is the kernel's work in the caller's thread; more threads than this only wait.
+/// Loading is the kernel's work in the caller's thread: unpacking, and waiting for hardware that answers slowly. So
+/// also a machine with one processor has something to do for all of them.
 const THREADS: usize = 4;
+/// What processors can do is announced like devices. It makes ciphers and sums faster and nothing possible, and the
+/// kernel tests each of them, so it has time until the services are up.
+const LATER: &str = "cpu:";
+/// More kinds of devices than any machine has.
+const MOST_SEEN: usize = 1 << 16;
 /// A driver that makes devices for ever must not keep the boot.
 const LOOKS: usize = 8;
 
 /// What a cold plug has come to.
 pub struct Plugged {
     /// Distinct modaliases that were seen.
-    pub modaliases: usize,
+    pub seen: HashSet<String>,
     /// Modules that would not load, told once each.
     pub failures: Vec<ModuleError>,
+    /// Modaliases that are left for later.
+    pub later: Vec<String>,
 }
 
 /// Loads the drivers of all devices below `devices`.
 pub fn cold_plug(loader: &Loader, devices: &Path) -> Plugged {
     let mut seen = HashSet::new();
     let mut failures = Vec::new();
+    let mut later = Vec::new();
     for _ in 0..LOOKS {
         let mut found = Vec::new();
         collect(devices, &mut found);
@@ -40,18 +49,19 @@ pub fn cold_plug(loader: &Loader, devices: &Path) -> Plugged {
         if new.is_empty() {
             break;
         }
-        failures.extend(load_all(loader, &new));
+        let (postponed, now): (Vec<_>, Vec<_>) = new.into_iter().partition(|modalias| modalias.starts_with(LATER));
+        later.extend(postponed);
+        failures.extend(load_all(loader, &now));
     }
     failures.retain(|failure| !failure.is_no_device());
-    Plugged { modaliases: seen.len(), failures }
+    Plugged { seen, failures, later }
 }
 
 fn load_all(loader: &Loader, modaliases: &[String]) -> Vec<ModuleError> {
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
     thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..THREADS.min(modaliases.len()) {
             scope.spawn(|| {
                 while let Some(modalias) = modaliases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let failed = loader.load_for_device(modalias);
@@ -80,8 +90,14 @@ fn collect(directory: &Path, found: &mut Vec<String>) {
 }
 
 /// Loads the drivers of devices as they come, those since the socket was opened included: open it before the cold
-/// plug, so that none is missed.
-pub fn hot_plug(mut socket: Socket, loader: Arc<Loader>, console: Console, watch: Watch) -> io::Result<()> {
+/// plug, so that none is missed. What that has `seen` needs no second look: modules stay.
+pub fn hot_plug(
+    mut socket: Socket,
+    loader: Arc<Loader>,
+    mut seen: HashSet<String>,
+    console: Console,
+    watch: Watch,
+) -> io::Result<()> {
     thread::Builder::new().name("hot plug".to_owned()).spawn(move || {
         loop {
             let failures = match socket.hear() {
@@ -93,7 +109,9 @@ pub fn hot_plug(mut socket: Socket, loader: Arc<Loader>, console: Console, watch
                         watch.changed();
                     }
                     match event.modalias {
-                        Some(modalias) if event.action == "add" => loader.load_for_device(&modalias),
+                        Some(modalias) if event.action == "add" && is_new(&mut seen, &modalias) => {
+                            loader.load_for_device(&modalias)
+                        }
                         _ => continue,
                     }
                 }
@@ -109,6 +127,14 @@ pub fn hot_plug(mut socket: Socket, loader: Arc<Loader>, console: Console, watch
         }
     })?;
     Ok(())
+}
+
+/// A device that comes under ever new names must not fill the memory.
+fn is_new(seen: &mut HashSet<String>, modalias: &str) -> bool {
+    if seen.len() >= MOST_SEEN {
+        seen.clear();
+    }
+    seen.insert(modalias.to_owned())
 }
 
 #[cfg(test)]

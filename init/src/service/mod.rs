@@ -98,7 +98,7 @@ impl Supervisor {
             let decision = self.policy.ended(exit, started.elapsed());
             self.report(exit, decision);
             // Also when it is left: what it started must not stay behind without it.
-            let _ = container::delete(&self.reaper, &self.bundle, &self.output);
+            let _ = container::delete(&self.reaper, &self.bundle, Some(&self.output));
             let Decision::After(wait) = decision else { return };
             match self.told.recv_timeout(wait) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -126,7 +126,7 @@ impl Supervisor {
         if self.told.recv_timeout(GRACE).is_err() {
             self.say(&format!("did not end within {} s of SIGTERM, so it is killed", GRACE.as_secs()));
         }
-        let _ = container::delete(&self.reaper, &self.bundle, &self.output);
+        let _ = container::delete(&self.reaper, &self.bundle, Some(&self.output));
     }
 
     fn report(&self, exit: Option<Exit>, decision: Decision) {

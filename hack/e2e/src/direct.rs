@@ -1,0 +1,141 @@
+//! A machine that is given kernel and initramfs by hand, for stories about the boot itself: no network, no server, an
+//! image of a few lines of YAML. What it has besides processor and memory is said in QEMU's own words.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::accel;
+use crate::command::{CommandError, command, run};
+use crate::console::{Console, ConsoleError, Line};
+use crate::lab::Places;
+use crate::process::{Process, ProcessError};
+
+/// How such a machine is built.
+#[derive(Debug, Clone)]
+pub struct Build<'a> {
+    /// For its files, in `out/lab`.
+    pub name: &'a str,
+    /// The LinuxKit files of its image, as text.
+    pub yaml: &'a [&'a str],
+    /// The kernel command line.
+    pub append: &'a str,
+    /// RAM.
+    pub memory_mib: u32,
+    /// More arguments of QEMU. The one that reads the console is `-chardev stdio,id=console`, which they connect.
+    pub qemu: &'a [&'a str],
+}
+
+/// A first serial port as the console.
+pub const SERIAL: [&str; 2] = ["-serial", "chardev:console"];
+
+/// Such a machine could not be built or switched on.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectError {
+    /// The working copy.
+    #[error("cannot find the working copy")]
+    Places(#[source] std::io::Error),
+    /// A file of it.
+    #[error("cannot write {path}")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The image.
+    #[error(transparent)]
+    Tool(#[from] CommandError),
+    /// The accelerator.
+    #[error("cannot find out which accelerator QEMU may use")]
+    Accelerator(#[source] std::io::Error),
+    /// QEMU.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+}
+
+/// Switched on; off when dropped.
+#[derive(Debug)]
+pub struct Machine {
+    // In the order of their ends.
+    process: Process,
+    console: Console,
+    directory: PathBuf,
+}
+
+/// Kernel and initramfs in a directory of their own.
+pub fn image(name: &str, yaml: &[&str]) -> Result<PathBuf, DirectError> {
+    let places = Places::find().map_err(DirectError::Places)?;
+    let directory = places.out.join("lab").join(name);
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| DirectError::File { path, source }
+    };
+    std::fs::create_dir_all(&directory).map_err(failed(&directory))?;
+    let mut build = command("true", []);
+    for (i, text) in yaml.iter().enumerate() {
+        let path = directory.join(format!("{i}.yaml"));
+        std::fs::write(&path, text).map_err(failed(&path))?;
+        if i == 0 {
+            build = std::process::Command::new(places.programs.join("ironhook-image"));
+            build.arg("build").arg("--cache").arg(places.out.join("cache")).args(["--level", "1", "--out"]);
+            build.arg(&directory);
+        }
+        build.arg(path);
+    }
+    run(&mut build)?;
+    Ok(directory)
+}
+
+impl Machine {
+    /// Builds the image and switches the machine on.
+    pub fn start(build: &Build<'_>) -> Result<Self, DirectError> {
+        let image = image(build.name, build.yaml)?;
+        Self::boot(build, &image)
+    }
+
+    /// Switches it on with an image that is there.
+    pub fn boot(build: &Build<'_>, image: &Path) -> Result<Self, DirectError> {
+        let accel = accel::probe().map_err(DirectError::Accelerator)?;
+        let cpu = if accel == "kvm" { "host" } else { "max,svm=off" };
+        let mut qemu = command("qemu-system-x86_64", ["-machine", "q35,graphics=off", "-accel", accel, "-cpu", cpu]);
+        qemu.args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"]);
+        qemu.args(["-chardev", "stdio,id=console", "-device", "virtio-rng-pci"]);
+        qemu.args(["-m", &format!("{}M", build.memory_mib), "-append", build.append]);
+        qemu.arg("-kernel").arg(image.join("vmlinuz-x86_64"));
+        qemu.arg("-initrd").arg(image.join("initramfs-x86_64")).args(build.qemu);
+        let log = |kind: &str| image.join(format!("{}.{kind}.log", build.name));
+        let (process, output) = Process::piped("qemu", &mut qemu, &log("qemu"))?;
+        let path = log("serial");
+        let console = Console::new(output, &path).map_err(|source| DirectError::File { path, source })?;
+        Ok(Self { process, console, directory: image.to_owned() })
+    }
+
+    /// Its console.
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Waits for a text on the console, from its first line on.
+    pub fn wait_for(&self, text: &str, after: Duration) -> Result<Line, ConsoleError> {
+        self.console.wait_for(&[text], 0, after)
+    }
+
+    /// Waits until it has switched itself off, or wanted to start again; all it said.
+    pub fn until_off(mut self, after: Duration) -> Vec<Line> {
+        let lines = self.console.follow();
+        let end = std::time::Instant::now() + after;
+        let mut said = Vec::new();
+        while let Ok(line) = lines.recv_timeout(end.saturating_duration_since(std::time::Instant::now())) {
+            said.push(line);
+        }
+        // Ended by itself, it is gone by now; else its owner has waited long enough.
+        let _ = self.process.check();
+        said
+    }
+}
