@@ -10,6 +10,7 @@ mod engine;
 mod failure;
 mod lease;
 mod network;
+mod stage2;
 mod worker;
 
 use std::error::Error;
@@ -40,6 +41,8 @@ enum Step {
         #[arg(long, default_value = engine::DOCKERD)]
         dockerd: PathBuf,
     },
+    /// Fetch the layer of an image with two stages
+    Stage2,
     /// Wait for the network, then become the agent or run a worker image
     Worker {
         /// The agent's program
@@ -54,6 +57,7 @@ impl Step {
             Self::Cmdline => "cmdline",
             Self::Network => "network",
             Self::Engine { .. } => "engine",
+            Self::Stage2 => "stage2",
             Self::Worker { .. } => "worker",
         }
     }
@@ -64,6 +68,7 @@ impl Step {
             Self::Cmdline => cmdline::report(&local).map_err(told),
             Self::Network => match network::run(&local.fields).map_err(told)? {},
             Self::Engine { dockerd } => engine::run(&local.fields, dockerd).map_err(told),
+            Self::Stage2 => stage2::run(&local.fields).map_err(told),
             Self::Worker { agent } => match worker::run(&local.fields, agent).map_err(told)? {},
         }
     }

@@ -15,6 +15,9 @@ pub const SECOND: &str = "2";
 pub const FILE: &str = "/etc/ironhook/stage2";
 /// Where the layer file lies when it came as a second initramfs: `/stage2/<file>`.
 pub const DIRECTORY: &str = "/stage2";
+/// Where the layer file is put when it came over the network, by rename; a link there says that init has found it by
+/// itself.
+pub const FETCHED: &str = "/run/ironhook/stage2";
 /// Where init mounts the layer, a squashfs, read-only. The directory is in the initramfs.
 /// In the layer, files lie at their path below `/containers`: `services/docker/lower/...`.
 pub const MOUNT: &str = "/containers/stage2";

@@ -50,6 +50,7 @@ keys! {
         IRONHOOK_CA = "ironhook.ca", Seal(true), false, "none", "Certificate authorities of the site, PEM: a URL with `#sha256:<hex>` at its end.";
         IRONHOOK_METADATA = "ironhook.metadata", Url, false, "none", "Base of a metadata service that fills in what is not given otherwise.";
         IRONHOOK_MIRRORS = "ironhook.registry_mirrors", List, false, "none", "Mirrors of Docker Hub, as URLs.";
+        IRONHOOK_STAGE2 = "ironhook.stage2", Url, false, "`/misc/osie/current` of `ironhook.server`", "The directory that has the layer of an image with two stages.";
         IRONHOOK_TICKET = "ironhook.ticket", Text, true, "none", "Boot ticket: exchanged for a key once, within minutes.";
         IRONHOOK_RESCUE = "ironhook.rescue", Bool, false, "false", "A shell when the boot fails; in debug images only.";
         IRONHOOK_CONSOLES = "ironhook.consoles", Choice(&["all", "named"]), false, "`named` if the line has a `console=`, else `all`", "Where the phases of the boot are printed: on every console that exists, or on those of `console=` only.";
