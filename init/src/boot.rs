@@ -21,6 +21,7 @@ use crate::onboot::{self, StepError};
 use crate::reaper::Reaper;
 use crate::root::{self, RootError};
 use crate::service::{self, Service};
+use crate::stage::{self, StageError};
 use crate::timeline::Timeline;
 use crate::{chain, cmdline, devices, entropy, shutdown};
 
@@ -63,6 +64,9 @@ pub enum BootError {
     /// What there is to run.
     #[error("bundles")]
     Bundles(#[from] BundleError),
+    /// The layer of components that can wait.
+    #[error("stage two")]
+    Stage(#[from] StageError),
     /// A step of onboot.
     #[error("onboot")]
     Step(#[from] StepError),
@@ -100,7 +104,9 @@ pub fn run(console: &Console) -> Result<Infallible, BootError> {
     handover::listen(Path::new(paths::INIT_SOCKET), tell.clone(), console.clone())?;
     // All bundles are read before the first runs: what is wrong with the last is known now.
     let (steps, services) = (bundle::all(Kind::Onboot)?, bundle::all(Kind::Service)?);
+    let stage = stage::begin(console)?;
     for step in steps {
+        onboot::await_stage(&step, stage.as_ref())?;
         let name = format!("onboot {}", step.name);
         timeline.phase(&name, || onboot::run_step(&reaper, console, &step, &format!("onboot.{}", step.name)))?;
         let reaper = reaper.clone();
@@ -110,7 +116,7 @@ pub fn run(console: &Console) -> Result<Infallible, BootError> {
     let services = timeline.phase("services", || {
         services
             .into_iter()
-            .map(|bundle| service::start(&reaper, console, bundle))
+            .map(|bundle| service::start(&reaper, console, stage.as_ref(), bundle))
             .collect::<Result<Vec<Service>, _>>()
             .map_err(system("start to supervise the services"))
     })?;

@@ -22,6 +22,7 @@ mod recovery;
 mod root;
 mod service;
 mod shutdown;
+mod stage;
 mod timeline;
 mod watchdog;
 

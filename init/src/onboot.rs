@@ -2,6 +2,7 @@
 //! goes down. One that fails stops those after it; whether that matters is the caller's affair.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 use sys::reap::Exit;
 
@@ -10,6 +11,7 @@ use crate::console::Console;
 use crate::container::{self, ContainerError};
 use crate::output::{Output, Show};
 use crate::reaper::Reaper;
+use crate::stage::Stage;
 
 /// A step did not come to a good end. Its last lines are on the console: what it says is seen as it says it.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,22 @@ pub enum StepError {
         /// Where its output is.
         log: PathBuf,
     },
+    /// Its files are not here, and nothing can fetch them yet.
+    #[error(
+        "{name} is in stage two, and onboot comes before the network: bring the layer as a second initramfs, or take \
+         the annotation {} away",
+        spec::stage::ANNOTATION
+    )]
+    Stage {
+        /// Which step.
+        name: String,
+    },
+    /// Its files cannot be had; why is on the console.
+    #[error("{name} is in stage two, which could not be mounted")]
+    NoStage {
+        /// Which step.
+        name: String,
+    },
     /// Nobody knows how it ended.
     #[error("the end of {name} was not told")]
     Lost {
@@ -80,6 +98,20 @@ pub fn clean(reaper: &Reaper, step: &Bundle) {
     // Best effort: nothing stands on a container that is done with.
     let _ = container::delete(reaper, step, None);
     bundle::release(&step.path);
+}
+
+/// Waits for the layer, if the step's files are in it.
+pub fn await_stage(step: &Bundle, stage: Option<&Stage>) -> Result<(), StepError> {
+    let Some(stage) = stage.filter(|_| step.second_stage) else { return Ok(()) };
+    if !stage.local {
+        return Err(StepError::Stage { name: step.name.clone() });
+    }
+    let (tell, told) = mpsc::channel();
+    stage.when_mounted(move || {
+        // Heard below, always.
+        let _ = tell.send(());
+    });
+    told.recv().map_err(|_| StepError::NoStage { name: step.name.clone() })
 }
 
 fn to_the_end(reaper: &Reaper, step: &Bundle, output: &Output, log: &Path) -> Result<(), StepError> {

@@ -7,6 +7,7 @@ mod runtime;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use spec::stage;
 
 pub use prepare::{PrepareError, release};
 use runtime::{PlanError, Runtime, Step};
@@ -93,6 +94,8 @@ pub struct Bundle {
     pub restart: Restart,
     /// Whether its output also goes to the console.
     pub console: bool,
+    /// Its files may be in the layer of stage two.
+    pub second_stage: bool,
     /// What to do before the container is made.
     prepare: Vec<Step>,
 }
@@ -167,9 +170,14 @@ impl Bundle {
             Some("false") => false,
             Some(value) => return wrong("dev.ironhook.console", value, "true or false"),
         };
+        let second_stage = match annotation(stage::ANNOTATION) {
+            None => false,
+            Some(stage::SECOND) => true,
+            Some(value) => return wrong(stage::ANNOTATION, value, stage::SECOND),
+        };
         let runtime: Runtime = read_json(&path.join("runtime.json"))?;
         let prepare = runtime.plan(&path)?;
-        Ok(Self { name, id, path, restart, console, prepare })
+        Ok(Self { name, id, path, restart, console, second_stage, prepare })
     }
 
     /// Does what runtime.json asks for, before the container is made.

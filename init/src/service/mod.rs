@@ -22,6 +22,7 @@ use crate::console::Console;
 use crate::container::{self, Running};
 use crate::output::{Output, Show};
 use crate::reaper::Reaper;
+use crate::stage::Stage;
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ pub struct Service {
 
 /// What a service's thread is told.
 enum Told {
+    Ready,
     Ended(Exit),
     Stop,
 }
@@ -53,16 +55,17 @@ struct Supervisor {
 }
 
 /// Starts to supervise. The service itself comes up on its own time.
-pub fn start(reaper: &Reaper, console: &Console, bundle: Bundle) -> io::Result<Service> {
+pub fn start(reaper: &Reaper, console: &Console, stage: Option<&Stage>, bundle: Bundle) -> io::Result<Service> {
     let log = Path::new("/var/log").join(format!("{}.log", bundle.name));
     let output = Output::start(&bundle.name, &log, Show::of(bundle.console, console))?;
     let (tell, told) = mpsc::channel();
     let stop = tell.clone();
+    let stage = stage.filter(|_| bundle.second_stage).cloned();
     let policy = Policy::new(bundle.restart);
     let name = format!("service {}", bundle.name);
     let supervisor =
         Supervisor { reaper: reaper.clone(), console: console.clone(), bundle, output, log, policy, told, tell };
-    let thread = thread::Builder::new().name(name).spawn(move || supervisor.run())?;
+    let thread = thread::Builder::new().name(name).spawn(move || supervisor.run(stage))?;
     Ok(Service { stop, thread })
 }
 
@@ -78,7 +81,10 @@ pub fn stop_all(services: Vec<Service>) {
 }
 
 impl Supervisor {
-    fn run(mut self) {
+    fn run(mut self, stage: Option<Stage>) {
+        if stage.is_some_and(|stage| !self.is_ready(&stage)) {
+            return;
+        }
         if let Err(error) = self.bundle.prepare() {
             self.say(&format!("will not start: {}", chain::one_line(&error)));
             return;
@@ -107,6 +113,22 @@ impl Supervisor {
         }
     }
 
+    /// Whether its files are there; not, when it was told to stop before they were.
+    fn is_ready(&self, stage: &Stage) -> bool {
+        let tell = self.tell.clone();
+        stage.when_mounted(move || {
+            // Nobody listens any more when the machine goes down.
+            let _ = tell.send(Told::Ready);
+        });
+        match self.told.try_recv() {
+            Ok(told) => matches!(told, Told::Ready),
+            Err(_) => {
+                self.say("waits for stage two");
+                matches!(self.told.recv(), Ok(Told::Ready))
+            }
+        }
+    }
+
     /// Its end, or none when it was told to stop and is gone.
     fn until_ended(&self, running: Running) -> Option<Exit> {
         let Running { pid, exit } = running;
@@ -114,7 +136,7 @@ impl Supervisor {
         thread::spawn(move || exit.recv().map(|exit| tell.send(Told::Ended(exit))));
         match self.told.recv() {
             Ok(Told::Ended(exit)) => Some(exit),
-            Ok(Told::Stop) | Err(_) => {
+            Ok(Told::Stop | Told::Ready) | Err(_) => {
                 self.stop(pid);
                 None
             }
