@@ -1,7 +1,7 @@
 //! Between tar archives and trees: packages and layers come in, layers and `--format tar` go out.
 //! Whiteouts are for layers only; whoever reads a layer says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use tar::{Archive, Builder, Entry, EntryType, Header};
@@ -87,7 +87,7 @@ pub fn read_into(tree: &mut Tree, reader: impl Read, rename: impl Fn(String) -> 
             }
             Incoming::HardLink(target) => {
                 let target = rename(target);
-                let node = tree.get(&target).cloned().ok_or(Error::HardLink { path: path.clone(), target })?;
+                let node = linked(tree.get(&target)).ok_or(Error::HardLink { path: path.clone(), target })?;
                 tree.insert(&path, node).map_err(|source| Error::Entry { path, source })
             }
         }
@@ -97,7 +97,7 @@ pub fn read_into(tree: &mut Tree, reader: impl Read, rename: impl Fn(String) -> 
 /// Applies a layer: whiteouts take away what lower layers brought, a changed kind replaces the old one.
 pub fn apply_layer(tree: &mut Tree, reader: impl Read) -> Result<(), Error> {
     let mut layer = Tree::default();
-    let mut whiteouts = Vec::new();
+    let (mut whiteouts, mut named) = (Vec::new(), BTreeSet::new());
     for_each(reader, |path, node| {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", &path));
         if name == ".wh..wh..opq" {
@@ -111,10 +111,11 @@ pub fn apply_layer(tree: &mut Tree, reader: impl Read) -> Result<(), Error> {
         let node = match node {
             Incoming::Node(node) => node,
             Incoming::HardLink(target) => {
-                let found = layer.get(&target).or_else(|| tree.get(&target)).cloned();
+                let found = linked(layer.get(&target).or_else(|| tree.get(&target)));
                 found.ok_or_else(|| Error::HardLink { path: path.clone(), target })?
             }
         };
+        named.insert(path.clone());
         layer.insert(&path, node).map_err(|source| Error::Entry { path, source })
     })?;
     for (path, opaque) in whiteouts {
@@ -125,12 +126,25 @@ pub fn apply_layer(tree: &mut Tree, reader: impl Read) -> Result<(), Error> {
         }
     }
     for (path, node) in layer.iter() {
-        if tree.get(path).is_some_and(|old| old.kind.name() != node.kind.name()) {
-            tree.remove(path);
+        // A directory that the layer only implies replaces nothing: the files would leave the link's target silently.
+        let implied = node.kind == Kind::Directory && !named.contains(path);
+        match tree.get(path) {
+            Some(old) if old.kind == Kind::Directory && implied => continue,
+            Some(old) if old.kind.name() != node.kind.name() && !implied => tree.remove(path),
+            Some(old) if old.kind.name() != node.kind.name() => {
+                let source = tree::Error::Implied { path: path.to_owned(), kind: old.kind.name() };
+                return Err(Error::Entry { path: path.to_owned(), source });
+            }
+            _ => {}
         }
         tree.insert(path, node.clone()).map_err(|source| Error::Entry { path: path.to_owned(), source })?;
     }
     Ok(())
+}
+
+/// What a hard link may lead to: anything but a directory.
+fn linked(target: Option<&Node>) -> Option<Node> {
+    target.filter(|node| node.kind != Kind::Directory).cloned()
 }
 
 enum Incoming {
@@ -139,7 +153,7 @@ enum Incoming {
 }
 
 /// The most that one archive may unpack to, with its headers.
-const LIMIT: u64 = 8 << 30;
+const LIMIT: u64 = 4 << 30;
 
 fn for_each(reader: impl Read, mut visit: impl FnMut(String, Incoming) -> Result<(), Error>) -> Result<(), Error> {
     let mut archive = Archive::new(reader.take(LIMIT));
@@ -200,7 +214,7 @@ fn incoming(path: &str, entry: &mut Entry<impl Read>) -> Result<Incoming, Error>
             minor: header.device_minor().map_err(Error::Read)?.unwrap_or(0),
         },
         EntryType::Link => return Ok(Incoming::HardLink(self::path(&link)?)),
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+        EntryType::Regular | EntryType::Continuous => {
             let size = entry.size();
             let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(1 << 26));
             entry.read_to_end(&mut content).map_err(Error::Read)?;
@@ -309,6 +323,22 @@ mod tests {
         ]);
         apply_layer(&mut merged, packed(&upper).as_slice()).unwrap();
         assert_eq!(merged.iter().map(|(path, _)| path).collect::<Vec<_>>(), ["a", "a/y", "o", "o/new"]);
+    }
+
+    #[test]
+    fn an_implied_directory_keeps_the_mode_and_never_replaces_a_link() {
+        let header = |path: &str| {
+            let mut header = Header::new_gnu();
+            header.set_path(path).unwrap();
+            (header.set_size(0), header.set_mode(0o644), header.set_uid(0), header.set_gid(0), header.set_cksum());
+            [header.as_bytes().as_slice(), &[0; 1024]].concat()
+        };
+        let mut below = tree(&[("etc", Node::directory(0o700)), ("lib", Node::symlink("usr/lib"))]);
+        apply_layer(&mut below, header("etc/x").as_slice()).unwrap();
+        assert_eq!(below.get("etc").unwrap().mode, 0o700);
+        let error = apply_layer(&mut below, header("lib/x").as_slice()).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("`lib` is a symbolic link in a lower layer"), "{source}");
     }
 
     #[test]

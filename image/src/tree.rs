@@ -30,6 +30,14 @@ pub enum Error {
         /// What the ancestor is.
         kind: &'static str,
     },
+    /// A layer puts files below a path that is no directory in the layers under it.
+    #[error("`{path}` is a {kind} in a lower layer, and this layer has files below it; build it on the real path")]
+    Implied {
+        /// The path.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
     /// A directory with content would be replaced by something else.
     #[error("`{path}` is a directory with content and cannot become a {kind}")]
     DirectoryInTheWay {

@@ -2,110 +2,41 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Output;
 
 use assert_cmd::Command;
-use tempfile::TempDir;
+use common::{IMAGE, INIT, STEP, Site, sha256};
 
-const KERNEL: &str = "\
-images: [{reference: test/kernel:1}]
-files:
-  - {path: /kernel, contents: vmlinuz}
-  - {path: /kernel.tar, source: modules.tar}
-";
-const INIT: &str = "\
-images: [{reference: test/init:1}]
-files:
-  - {path: /init, mode: \"0755\", contents: program}
-  - {path: /lib, symlink: usr/lib}
-";
-const STEP: &str = "\
-images:
-  - reference: test/step:1
-    entrypoint: [/step]
-    labels: {org.mobyproject.config: '{\"net\": \"host\"}'}
-files: [{path: /step, mode: \"0755\", contents: program}]
-";
-const IMAGE: &str = "\
-kernel: {image: test/kernel:1}
-init: [test/init:1]
-onboot: [{name: step, image: test/step:1}]
-services: [{name: again, image: test/step:1, command: [/step, again]}]
-files: [{path: etc/site, contents: here}]
-";
-
-struct Site {
-    directory: TempDir,
-}
-
-impl Site {
-    fn new() -> Self {
-        let site = Self { directory: tempfile::tempdir().unwrap() };
-        let mut modules = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_gnu();
-        header.set_size(2);
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        modules.append_data(&mut header, "usr/lib/modules/6/modules.dep", &b"x:"[..]).unwrap();
-        for (name, text) in [("kernel", KERNEL), ("init", INIT), ("step", STEP)] {
-            site.write(&format!("components/{name}/component.yaml"), text);
-        }
-        fs::write(site.path().join("components/kernel/modules.tar"), modules.into_inner().unwrap()).unwrap();
-        site.write("debs.lock", "");
-        site.write("image.yaml", IMAGE);
-        site
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::cargo_bin("ironhook-image").unwrap().current_dir(self.path()).args(arguments).output().unwrap()
-    }
-
-    fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn fail(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    fn components(&self) -> String {
-        let folders = ["components/kernel", "components/init", "components/step"];
-        self.succeed(&[&["component", "--lock", "debs.lock"][..], &folders].concat())
-    }
-
-    fn initramfs(&self, out: &str) -> Vec<u8> {
-        fs::read(self.path().join(out).join("initramfs-x86_64")).unwrap()
-    }
-}
-
+/// Issue 3: two clean builds in different directories with different core counts: same sha256.
 #[test]
-fn two_builds_from_two_caches_are_the_same_bytes() {
+fn two_clean_builds_with_different_core_counts_are_the_same_bytes() {
     let (one, two) = (Site::new(), Site::new());
-    for site in [&one, &two] {
+    for (site, threads) in [(&one, "1"), (&two, "2")] {
+        let noise: Vec<u8> = (0..9_000_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> (at % 23)) as u8).collect();
+        fs::write(site.path().join("noise"), noise).unwrap();
+        site.write(
+            "image.yaml",
+            &format!("{IMAGE}  - {{path: noise, source: noise}}\n")
+                .replace("name: again", "annotations: {dev.ironhook.stage: \"2\"}, name: again")
+                .replace("onboot: [{name: step,", "onboot: [{annotations: {dev.ironhook.stage: \"2\"}, name: step,"),
+        );
         site.components();
-        site.succeed(&["build", "image.yaml"]);
+        site.succeed(&["build", "image.yaml", "--threads", threads]);
+        site.succeed(&["build", "image.yaml", "--threads", threads, "--two-stages", "--out", "two"]);
+        site.succeed(&["build", "image.yaml", "--threads", threads, "--compression", "gzip", "--out", "gzip"]);
     }
-    assert_eq!(one.initramfs("out"), two.initramfs("out"));
+    assert_eq!(one.output("out"), ["initramfs-x86_64", "initramfs-x86_64.spdx.json", "vmlinuz-x86_64"]);
+    assert_eq!(one.output("two").len(), 5);
+    for out in ["out", "two", "gzip"] {
+        for name in one.output(out) {
+            let read = |site: &Site| sha256(&fs::read(site.path().join(out).join(&name)).unwrap());
+            assert_eq!(read(&one), read(&two), "{out}/{name}");
+        }
+    }
     assert_eq!(fs::read(one.path().join("out/vmlinuz-x86_64")).unwrap(), b"vmlinuz");
 }
 
@@ -211,11 +142,6 @@ fn an_image_for_another_machine_is_refused() {
     fs::write(site.path().join("out/cache/oci/index.json"), changed).unwrap();
     let error = site.fail(&["build", "image.yaml"]);
     assert!(error.contains("image `docker.io/test/init:1` is for arm64, not for amd64"), "{error}");
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
