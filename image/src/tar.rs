@@ -330,7 +330,11 @@ mod tests {
         let header = |path: &str| {
             let mut header = Header::new_gnu();
             header.set_path(path).unwrap();
-            (header.set_size(0), header.set_mode(0o644), header.set_uid(0), header.set_gid(0), header.set_cksum());
+            header.set_size(0);
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_cksum();
             [header.as_bytes().as_slice(), &[0; 1024]].concat()
         };
         let mut below = tree(&[("etc", Node::directory(0o700)), ("lib", Node::symlink("usr/lib"))]);

@@ -152,7 +152,7 @@ fn root_mounts(prefix: &str, root: &str, read_only: bool) -> Vec<Mount> {
         gid_mappings: Vec::new(),
     };
     if read_only {
-        return vec![mount("bind", root, "rootfs", &["bind"])];
+        return vec![mount("", root, "rootfs", &["bind"])];
     }
     let lower = format!("lowerdir={root}");
     let (upper, work) = (format!("upperdir=/{prefix}/tmp/upper"), format!("workdir=/{prefix}/tmp/work"));
@@ -180,7 +180,7 @@ pub fn cleaned(image: &Tree) -> Result<Tree, tree::Error> {
 
 fn container_root(image: &Tree) -> Result<Tree, tree::Error> {
     let mut tree = cleaned(image)?;
-    tree.insert("etc/resolv.conf", Node::file("# no resolv.conf configured\n", 0o644))?;
+    tree.insert("etc/resolv.conf", Node::file("\n# no resolv.conf configured\n", 0o644))?;
     Ok(tree)
 }
 
