@@ -42,7 +42,7 @@ image: components ## out/vmlinuz-x86_64, out/initramfs-x86_64 and out/loaders
 .PHONY: push
 push: components ## the actions' images to REGISTRY (host:port, without TLS unless TLS=true)
 	@: $${REGISTRY:?make push needs REGISTRY=host:port}
-	for name in disk-wipe image-write disk-partition file-write boot; do \
+	for name in $$(sed -n 's,.*docker.io/ironhook/\([^:]*\):.*,\1,p' linuxkit/components/actions/component.yaml); do \
 	    skopeo copy --quiet --dest-tls-verify=$(if $(filter true,$(TLS)),true,false) oci:out/cache/oci:docker.io/ironhook/$$name:latest docker://$$REGISTRY/ironhook/$$name:latest; done
 
 LOCK_ON_RECORD = git diff --quiet HEAD -- image/debs.lock || { echo "make dist: image/debs.lock has changes that are not committed; what ships has to be on record" >&2; exit 1; }
@@ -61,7 +61,7 @@ relock: programs ## lock the Debian packages of the components at what the mirro
 
 .PHONY: gen
 gen: ## generated code and goldens
-	UPDATE_GOLDENS=1 cargo test --locked -p proto -p e2e --test generated --test house
+	UPDATE_GOLDENS=1 cargo test --locked -p proto -p actions -p e2e --test generated --test house
 
 .PHONY: demo
 demo: deps image ## from power-on to an installed OS, in a virtual machine
@@ -81,8 +81,14 @@ test: deps ## the tests of every change: checks, unit, integration, and machines
 
 .PHONY: test-full
 test-full: test ## and what needs more of the host: the agent against a container engine here (docker.io, busybox-static)
-	hack/with-dockerd cargo test --locked -p agent --test docker
+	hack/with-dockerd cargo test --locked -p agent --test executors
 	cargo test --locked -p e2e --test guest -- --ignored --test-threads=1
+
+.PHONY: bench-boot
+bench-boot: image ## from the kernel's start to the agent, against a bare boot of the same bytes
+	cargo build --locked -p sys --example bare_init
+	cargo build --locked -p e2e --bins
+	$(dir $(LAB))ironhook-bench-boot
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for a minute (nightly compiler, cargo-fuzz)

@@ -25,6 +25,9 @@ pub struct Build<'a> {
     pub qemu: &'a [&'a str],
 }
 
+/// Until the rest of a line has come, on a busy machine.
+const END_OF_LINE: Duration = Duration::from_secs(5);
+
 /// A first serial port as the console.
 pub const SERIAL: [&str; 2] = ["-serial", "chardev:console"];
 
@@ -65,6 +68,11 @@ pub struct Machine {
 
 /// Kernel and initramfs in a directory of their own.
 pub fn image(name: &str, yaml: &[&str]) -> Result<PathBuf, DirectError> {
+    image_with(name, yaml, &[])
+}
+
+/// As [`image`], with more arguments of `ironhook-image build`.
+pub fn image_with(name: &str, yaml: &[&str], more: &[&str]) -> Result<PathBuf, DirectError> {
     let places = Places::find().map_err(DirectError::Places)?;
     let directory = places.out.join("lab").join(name);
     let failed = |path: &Path| {
@@ -79,7 +87,7 @@ pub fn image(name: &str, yaml: &[&str]) -> Result<PathBuf, DirectError> {
         if i == 0 {
             build = std::process::Command::new(places.programs.join("ironhook-image"));
             build.arg("build").arg("--cache").arg(places.out.join("cache")).args(["--level", "1", "--out"]);
-            build.arg(&directory);
+            build.arg(&directory).args(more);
         }
         build.arg(path);
     }
@@ -124,6 +132,15 @@ impl Machine {
     /// Waits for a text on the console, from its first line on.
     pub fn wait_for(&self, text: &str, after: Duration) -> Result<Line, ConsoleError> {
         self.console.wait_for(&[text], 0, after)
+    }
+
+    /// As [`Machine::wait_for`], to the end of the line.
+    pub fn line(&self, text: &str, after: Duration) -> Result<Line, ConsoleError> {
+        let begun = self.wait_for(text, after)?;
+        let lines = self.console.follow();
+        // A prompt has no end; then the beginning has to do.
+        let mut whole = std::iter::from_fn(|| lines.recv_timeout(END_OF_LINE).ok());
+        Ok(whole.find(|line| line.text.contains(text)).unwrap_or(begun))
     }
 
     /// Waits until it has switched itself off, or wanted to start again; all it said.

@@ -12,7 +12,7 @@ use spec::Mac;
 
 use crate::accel;
 use crate::command::{CommandError, command, run};
-use crate::network::{ADDRESS, BRIDGE, Network, NetworkError};
+use crate::network::{ADDRESS, BRIDGE, Network, NetworkError, Tap};
 use crate::process::{Process, ProcessError};
 use crate::target::{self, Target, TargetError};
 use crate::vm::{Build, Firmware, Vm, VmError};
@@ -244,6 +244,11 @@ api: {{listen: \"{API}\"}}
         let tap = Some(self.network.tap(&format!("tap-{name}"))?);
         let build = Build { name, mac, firmware, disks, tap, memory_mib: 3072 };
         Ok(Vm::start(build, self.accel, &self.dir)?)
+    }
+
+    /// A port of the lab's network for a machine that is not [`Lab::boot`]'s.
+    pub fn tap(&self, name: &str) -> Result<Tap, LabError> {
+        Ok(self.network.tap(name)?)
     }
 
     /// Switches a machine on that has nothing but its disks.

@@ -21,7 +21,7 @@ fn boot(name: &str, yaml: &[&str], append: &str, memory_mib: u32, more: &[&str])
 }
 
 fn sees(machine: &Machine, text: &str) -> Line {
-    machine.wait_for(text, BOOT).unwrap_or_else(|e| panic!("{e}"))
+    machine.line(text, BOOT).unwrap_or_else(|e| panic!("{e}"))
 }
 
 #[test]
