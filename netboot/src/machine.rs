@@ -1,8 +1,13 @@
 //! What netboot knows of a machine, as the server tells it on every question. Nothing of it is kept here.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use spec::secret::Secret;
 use spec::{Mac, WorkerId};
+
+use crate::facts::Facts;
 
 /// The answer of [`Machines`] to a question about one interface of one machine.
 #[derive(Clone, Debug)]
@@ -15,10 +20,75 @@ pub struct Machine {
     pub lease: Option<Lease>,
     /// Whether it may be given boot files at all.
     pub allow_pxe: bool,
+    /// Whether it gets the environment although no workflow waits.
+    pub always_netboot: bool,
     /// `x86_64` or `aarch64`.
     pub arch: String,
-    /// What its next boot is for.
-    pub boot: Boot,
+    /// Of its Hardware.
+    pub labels: BTreeMap<String, String>,
+    /// The state of its Instance, when it has one.
+    pub instance: Option<String>,
+    /// The workflow that its next boot is about.
+    pub workflow: Workflow,
+    /// What it boots instead of the environment.
+    pub custom: Option<Custom>,
+    /// Loaders to try instead of the site's, in order.
+    pub loaders: Vec<String>,
+    /// What a pxelinux client is given.
+    pub pxelinux: Option<String>,
+    /// The ISO that its virtual media is made of, instead of one made here.
+    pub iso: Option<String>,
+    /// What the environment is told; or why nothing can be told.
+    pub installer: Result<Installer, String>,
+}
+
+/// Where the newest workflow of a machine stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Workflow {
+    /// `namespace/name`; empty without one.
+    pub name: String,
+    /// Its state.
+    pub state: WorkflowState,
+    /// Why it failed.
+    pub reason: String,
+}
+
+/// The states that matter to a boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WorkflowState {
+    /// There is none.
+    #[default]
+    None,
+    /// It waits for its worker.
+    Pending,
+    /// It has begun.
+    Running,
+    /// It ended well.
+    Succeeded,
+    /// It did not.
+    Failed,
+}
+
+impl WorkflowState {
+    /// As rules and people say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// An iPXE script of the operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Custom {
+    /// To be chained.
+    Url(String),
+    /// Itself.
+    Script(String),
 }
 
 /// What DHCP gives an interface.
@@ -40,18 +110,6 @@ pub struct Lease {
     pub seconds: u32,
 }
 
-/// What the next boot is for.
-#[derive(Clone, Debug)]
-pub enum Boot {
-    /// Into the installation environment.
-    Installer(Installer),
-    /// From its own disk.
-    Disk {
-        /// For the log and the machine's screen: `no workflow is waiting`.
-        why: String,
-    },
-}
-
 /// What the installation environment is told.
 #[derive(Clone, Debug)]
 pub struct Installer {
@@ -59,14 +117,31 @@ pub struct Installer {
     pub worker_id: WorkerId,
     /// Free text of the site, for stock environments.
     pub facility: Option<String>,
+    /// The tag of the boot interface's VLAN.
+    pub vlan: Option<u16>,
     /// Kernel arguments of this machine, after those of the site.
     pub extra_args: Vec<String>,
+    /// Where kernel and initramfs are, when not here.
+    pub base_url: Option<String>,
+}
+
+/// What the server remembers of a machine's boots.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Boot scripts handed out since the newest workflow came to its state.
+    pub boots: u32,
+    /// What it has said so far.
+    pub facts: Facts,
 }
 
 /// Where answers come from. Implemented by the server on a snapshot in memory; never blocks.
 pub trait Machines: Send + Sync + 'static {
     /// The machine with this interface.
-    fn by_mac(&self, mac: Mac) -> Option<Machine>;
-    /// The machine whose reserved address this is.
-    fn by_address(&self, address: Ipv4Addr) -> Option<Machine>;
+    fn by_mac(&self, mac: Mac) -> Option<Arc<Machine>>;
+    /// The machine whose reserved address this is, or that last asked from it.
+    fn by_address(&self, address: Ipv4Addr) -> Option<Arc<Machine>>;
+    /// What is remembered of it.
+    fn history(&self, mac: Mac) -> History;
+    /// A new ticket for one boot of a machine that is known; none when the site has none.
+    fn ticket(&self, mac: Mac) -> Option<Secret>;
 }

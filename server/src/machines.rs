@@ -1,15 +1,16 @@
 //! Who is who: an index of Hardware and of the workflows that wait for it, kept up with the store. It answers netboot
 //! and the metadata service at once and from memory; what must be exact to the last report is asked of the store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use netboot::{Boot, Installer, Lease, Machine};
+use netboot::{Custom, Installer, Lease, Machine, Workflow, WorkflowState};
 use spec::{Mac, WorkerId};
 use tokio::sync::watch;
 
 use crate::apply::stored;
+use crate::netboot::Seen;
 use crate::objects::hardware::{Dhcp, HardwareSpec, Interface};
 use crate::objects::workflow::{State, WorkflowSpec, WorkflowStatus};
 use crate::objects::{Key, Kind, Object};
@@ -21,6 +22,8 @@ const LEASE_SECONDS: u32 = 86_400;
 const NETMASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
 /// For interfaces that say nothing of their machine.
 const ARCH: &str = "x86_64";
+/// The label of a Hardware that gets the environment although no workflow waits.
+const ALWAYS: &str = "ironhook.dev/always-netboot";
 
 /// A Hardware and what waits for it.
 #[derive(Clone, Debug)]
@@ -32,12 +35,16 @@ pub struct Record {
     /// The workflow that its next boot is for.
     waiting: Option<Waiting>,
     /// How its newest workflow ended, when none waits.
-    ended: Option<String>,
+    ended: Option<Workflow>,
+    /// Of its object.
+    labels: BTreeMap<String, String>,
 }
 
 /// What a workflow means to a machine.
 #[derive(Clone, Debug)]
 struct Waiting {
+    /// `namespace/name`.
+    name: String,
     /// It lets the machine netboot.
     toggled: bool,
     /// It has begun.
@@ -52,11 +59,19 @@ struct Index {
     by_mac: HashMap<Mac, usize>,
     by_address: HashMap<IpAddr, usize>,
     by_worker: HashMap<String, usize>,
+    /// As netboot sees them, made once and not for every packet.
+    machines: HashMap<Mac, Arc<Machine>>,
+    /// Of addresses that DHCP gives.
+    reserved: HashMap<Ipv4Addr, Mac>,
 }
 
 /// The index of one moment; cheap to clone and to ask.
 #[derive(Clone)]
-pub struct Machines(watch::Receiver<Arc<Index>>);
+pub struct Machines {
+    index: watch::Receiver<Arc<Index>>,
+    /// Where machines were seen that somebody else gave an address.
+    seen: Arc<Seen>,
+}
 
 /// Keeps the index up to date until the store is closed.
 pub struct Keeper {
@@ -65,9 +80,9 @@ pub struct Keeper {
 }
 
 /// Reads the index for the first time.
-pub fn open(store: Arc<dyn Store>) -> Result<(Machines, Keeper), StoreError> {
-    let (sender, receiver) = watch::channel(Arc::new(Index::read(&*store)?));
-    Ok((Machines(receiver), Keeper { store, sender }))
+pub fn open(store: Arc<dyn Store>, seen: Arc<Seen>) -> Result<(Machines, Keeper), StoreError> {
+    let (sender, index) = watch::channel(Arc::new(Index::read(&*store)?));
+    Ok((Machines { index, seen }, Keeper { store, sender }))
 }
 
 impl Keeper {
@@ -90,39 +105,39 @@ impl Keeper {
 }
 
 impl Machines {
-    /// The machine whose reserved or instance address this is.
+    /// The machine whose reserved or instance address this is, or else that was last seen there.
     pub fn record_by_address(&self, address: IpAddr) -> Option<Arc<Record>> {
-        let index = self.0.borrow();
-        index.by_address.get(&address).map(|at| Arc::clone(&index.records[*at]))
+        let index = self.index.borrow();
+        let seen = || match address {
+            IpAddr::V4(address) => index.by_mac.get(&self.seen.at(address)?),
+            IpAddr::V6(_) => None,
+        };
+        let at = index.by_address.get(&address).or_else(seen)?;
+        Some(Arc::clone(&index.records[*at]))
     }
 
     /// The machine of this worker.
     pub fn record_by_worker(&self, worker: &str) -> Option<Arc<Record>> {
-        let index = self.0.borrow();
+        let index = self.index.borrow();
         index.by_worker.get(worker).map(|at| Arc::clone(&index.records[*at]))
     }
 
-    fn record_by_mac(&self, mac: Mac) -> Option<Arc<Record>> {
-        let index = self.0.borrow();
-        index.by_mac.get(&mac).map(|at| Arc::clone(&index.records[*at]))
-    }
-}
-
-impl netboot::Machines for Machines {
-    fn by_mac(&self, mac: Mac) -> Option<Machine> {
-        let record = self.record_by_mac(mac)?;
-        let (interface, dhcp) = record.spec.interface(mac)?;
-        Some(record.machine(mac, interface, dhcp))
+    /// As netboot sees the machine with this interface.
+    pub fn machine(&self, mac: Mac) -> Option<Arc<Machine>> {
+        self.index.borrow().machines.get(&mac).cloned()
     }
 
-    fn by_address(&self, address: Ipv4Addr) -> Option<Machine> {
-        let record = self.record_by_address(address.into())?;
-        let reserved = |i: &&Interface| {
-            i.dhcp.as_ref().and_then(|d| d.ip.as_ref()).is_some_and(|ip| ip.address == IpAddr::V4(address))
-        };
-        let interface = record.spec.interfaces.iter().find(reserved)?;
-        let dhcp = interface.dhcp.as_ref()?;
-        Some(record.machine(dhcp.mac?, interface, dhcp))
+    /// As netboot sees the machine whose reserved address this is.
+    pub fn machine_at(&self, address: Ipv4Addr) -> Option<Arc<Machine>> {
+        let index = self.index.borrow();
+        index.machines.get(index.reserved.get(&address)?).cloned()
+    }
+
+    /// Of every interface that is known.
+    pub fn macs(&self) -> Vec<Mac> {
+        let mut all: Vec<Mac> = self.index.borrow().machines.keys().copied().collect();
+        all.sort();
+        all
     }
 }
 
@@ -133,37 +148,62 @@ impl Record {
     }
 
     fn machine(&self, mac: Mac, interface: &Interface, dhcp: &Dhcp) -> Machine {
-        let netboot = interface.netboot.as_ref();
-        let allowed = netboot.and_then(|n| n.allow_pxe).unwrap_or(false);
+        let netboot = interface.netboot.clone().unwrap_or_default();
         let toggled = self.waiting.as_ref().is_some_and(|waiting| waiting.toggled);
+        let ipxe = netboot.ipxe.clone().unwrap_or_default();
+        let some = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
         Machine {
             name: self.key.id(),
             mac,
             lease: if interface.disable_dhcp { None } else { lease(dhcp) },
-            allow_pxe: allowed || toggled,
+            allow_pxe: netboot.allow_pxe.unwrap_or(false) || toggled,
+            always_netboot: self.labels.get(ALWAYS).is_some_and(|value| value == "true"),
             arch: dhcp.arch.clone().filter(|arch| !arch.is_empty()).unwrap_or_else(|| ARCH.into()),
-            boot: self.boot(mac, netboot),
+            labels: self.labels.clone(),
+            instance: None,
+            workflow: self.workflow(),
+            custom: some(ipxe.contents).map(Custom::Script).or_else(|| some(ipxe.url).map(Custom::Url)),
+            loaders: ipxe.binary.iter().flat_map(|list| list.split(',')).map(|name| name.trim().to_owned()).collect(),
+            pxelinux: netboot.pxelinux.as_ref().and_then(|own| some(own.config.clone())),
+            iso: interface.isoboot.as_ref().and_then(|own| some(own.source_iso.clone())),
+            installer: self.installer(mac, &netboot, dhcp),
         }
     }
 
-    fn boot(&self, mac: Mac, netboot: Option<&crate::objects::hardware::Netboot>) -> Boot {
+    fn workflow(&self) -> Workflow {
+        match (&self.waiting, &self.ended) {
+            (Some(waiting), _) => {
+                let state = if waiting.running { WorkflowState::Running } else { WorkflowState::Pending };
+                Workflow { name: waiting.name.clone(), state, reason: String::new() }
+            }
+            (None, Some(ended)) => ended.clone(),
+            (None, None) => Workflow::default(),
+        }
+    }
+
+    fn installer(
+        &self,
+        mac: Mac,
+        netboot: &crate::objects::hardware::Netboot,
+        dhcp: &Dhcp,
+    ) -> Result<Installer, String> {
         let agent_id = || self.spec.agent_id.clone().filter(|id| !id.is_empty());
         let spelled = self.waiting.as_ref().and_then(|waiting| waiting.worker.clone());
         let worker = spelled.or_else(agent_id).unwrap_or_else(|| mac.to_string());
-        match (&self.waiting, WorkerId::try_from(worker)) {
-            (None, _) => Boot::Disk {
-                why: match &self.ended {
-                    None => "no workflow is waiting".into(),
-                    Some(ended) => format!("no workflow is waiting, {ended}"),
-                },
-            },
-            (Some(_), Err(error)) => Boot::Disk { why: format!("its worker id cannot be used: {error}") },
-            (Some(_), Ok(worker_id)) => Boot::Installer(Installer {
-                worker_id,
-                facility: self.facility(),
-                extra_args: netboot.and_then(|n| n.osie.as_ref()).map(|o| o.kernel_params.clone()).unwrap_or_default(),
-            }),
-        }
+        let worker_id = WorkerId::try_from(worker).map_err(|error| format!("its worker id cannot be used: {error}"))?;
+        let vlan = match dhcp.vlan_id.as_deref().filter(|tag| !tag.is_empty()) {
+            None => None,
+            Some(tag) => {
+                let number = tag.parse().ok().filter(|number| (1..4095).contains(number));
+                Some(
+                    number
+                        .ok_or_else(|| format!("its Hardware has the VLAN {tag:?}, which is no number of 1 to 4094"))?,
+                )
+            }
+        };
+        let osie = netboot.osie.clone().unwrap_or_default();
+        let base_url = osie.base_url.filter(|url| !url.is_empty());
+        Ok(Installer { worker_id, facility: self.facility(), vlan, extra_args: osie.kernel_params, base_url })
     }
 
     fn facility(&self) -> Option<String> {
@@ -196,7 +236,7 @@ impl Index {
         let (hardware, others): (Vec<_>, Vec<_>) = objects.iter().partition(|o| o.key.kind == Kind::Hardware);
         for object in hardware {
             match object.spec::<HardwareSpec>() {
-                Ok(spec) => index.add(object.key.clone(), spec),
+                Ok(spec) => index.add(object, spec),
                 Err(error) => tracing::warn!(%error, "left out"),
             }
         }
@@ -206,10 +246,25 @@ impl Index {
                 (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "left out"),
             }
         }
+        index.boots();
         Ok(index)
     }
 
-    fn add(&mut self, key: Key, spec: HardwareSpec) {
+    /// Last, when everything of a record is known.
+    fn boots(&mut self) {
+        for record in &self.records {
+            for interface in &record.spec.interfaces {
+                let Some((dhcp, mac)) = interface.dhcp.as_ref().and_then(|dhcp| Some((dhcp, dhcp.mac?))) else {
+                    continue;
+                };
+                let machine = record.machine(mac, interface, dhcp);
+                self.reserved.extend(machine.lease.as_ref().map(|lease| (lease.address, mac)));
+                self.machines.insert(mac, Arc::new(machine));
+            }
+        }
+    }
+
+    fn add(&mut self, object: &Object, spec: HardwareSpec) {
         let at = self.records.len();
         for dhcp in spec.interfaces.iter().filter_map(|i| i.dhcp.as_ref()) {
             self.by_mac.extend(dhcp.mac.map(|mac| (mac, at)));
@@ -220,7 +275,8 @@ impl Index {
             self.by_address.entry(ip).or_insert(at);
         }
         self.by_worker.extend(spec.worker_ids().into_iter().map(|id| (id, at)));
-        self.records.push(Arc::new(Record { key, spec, waiting: None, ended: None }));
+        let labels = serde_json::from_value(object.value["metadata"]["labels"].clone()).unwrap_or_default();
+        self.records.push(Arc::new(Record { key: object.key.clone(), spec, waiting: None, ended: None, labels }));
     }
 
     /// A workflow belongs to its Hardware, and to the machines of all its workers.
@@ -239,9 +295,11 @@ impl Index {
             // What has begun is finished first.
             if waits && (running || record.waiting.as_ref().is_none_or(|other| !other.running)) {
                 let worker = worker_of(&record.spec, status);
-                record.waiting = Some(Waiting { toggled, running, worker });
+                record.waiting = Some(Waiting { name: object.key.id(), toggled, running, worker });
             } else if status.state.is_final() {
-                record.ended = Some(format!("workflow {} has ended with {}", object.key.id(), status.state));
+                let state =
+                    if status.state == State::Success { WorkflowState::Succeeded } else { WorkflowState::Failed };
+                record.ended = Some(Workflow { name: object.key.id(), state, reason: status.reason() });
             }
         }
     }

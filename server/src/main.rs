@@ -11,6 +11,7 @@ mod ephemeral;
 mod grpc;
 mod machines;
 mod metadata;
+mod netboot;
 mod objects;
 mod shutdown;
 mod soft;

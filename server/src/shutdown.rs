@@ -31,6 +31,11 @@ impl Shutdown {
     }
 }
 
+/// SIGHUP: somebody wants the configuration read again.
+pub fn hangup() -> std::io::Result<tokio::signal::unix::Signal> {
+    signal(SignalKind::hangup())
+}
+
 /// Returns when somebody asks the program to end.
 pub async fn asked() -> std::io::Result<&'static str> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -16,6 +16,11 @@ impl<T: Eq + Hash> Recent<T> {
         Self(HashMap::new())
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether this is to be told now. While the table is full of things younger than a minute, nothing new is.
     pub(super) fn first(&mut self, thing: T, now: Instant) -> bool {
         if let Some(told) = self.0.get(&thing)

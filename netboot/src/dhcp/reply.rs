@@ -1,19 +1,54 @@
-//! Request to reply, pure: reservations only, boot files for machines that may have them. Sends and logs nothing.
-//! Wire reference §7.1–7.3; departures from smee: a wrong address is refused (NAK), another server's client is left alone.
+//! Request to reply, pure: an address from the machine's Hardware where we are the DHCP server, boot files for who may
+//! have them everywhere. Sends and logs nothing. Wire reference §7.1–7.3; departures from smee: a wrong address is
+//! refused (NAK), another server's client is left alone, port 4011 is answered.
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
 
 use spec::Mac;
 use spec::dhcp::option::*;
 use spec::dhcp::{BOOTREPLY, BOOTREQUEST, MessageType, Packet};
 
-use super::client::{self, Client};
-use crate::{Lease, Machine, Settings};
+use super::boot;
+use super::client::Client;
+use crate::rules::{Subject, Verdict};
+use crate::stages::Stages;
+use crate::{Facts, History, Lease, Loaders, Machine, Mode, Settings};
 
-/// The header's `file` has 128 bytes, one of them its end.
-const FILE_MAX: usize = 127;
-/// Boot the file that is named, do not look for boot servers: sub-option 6, bit 3, and the end.
-const PXE_DISCOVERY: [u8; 4] = [6, 1, 8, END];
+/// Which of its two ports a message came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Port {
+    /// 67, of DHCP servers.
+    Server,
+    /// 4011, where firmware asks a boot server again that is no DHCP server.
+    Boot,
+}
+
+/// What decides besides the message. `settings` are those of the interface.
+pub(super) struct Context<'a> {
+    pub settings: &'a Settings,
+    pub mode: Mode,
+    pub port: Port,
+    pub loaders: &'a dyn Loaders,
+    pub stages: &'a Stages,
+    pub now: Instant,
+    /// Set when the next loader of a list was chosen.
+    pub moved_on: Cell<bool>,
+}
+
+impl Context<'_> {
+    pub(super) fn has_loader(&self, name: &str) -> bool {
+        self.loaders.get(name).is_some()
+    }
+
+    pub(super) fn choose(&self, mac: Mac, list: &[String]) -> String {
+        let patience: Duration = self.settings.patience;
+        let (index, moved_on) = self.stages.choose(mac, list.len(), patience, self.now);
+        self.moved_on.set(moved_on && list.len() > 1);
+        list.get(index).cloned().unwrap_or_default()
+    }
+}
 
 /// What is to be done about a request.
 #[derive(Debug)]
@@ -46,30 +81,33 @@ pub(super) enum Ignored {
     Type(Option<MessageType>),
     #[error("the client chose the server {0}")]
     OtherServer(Ipv4Addr),
+    #[error("a proxy has nothing for a client that does not boot")]
+    NotBooting,
+    #[error("dhcp is off on this interface")]
+    Off,
 }
 
 /// Decides about one message.
 pub(super) fn answer(
     request: &Packet,
-    find: impl FnOnce(Mac) -> Option<Machine>,
-    settings: &Settings,
+    machine: Option<&Machine>,
+    history: &History,
+    context: &Context<'_>,
 ) -> Result<Answer, Ignored> {
-    if request.op != BOOTREQUEST {
-        return Err(Ignored::NotARequest);
-    }
-    let mac = request.mac().ok_or(Ignored::NotEthernet)?;
-    let kind = match request.message_type() {
-        Some(kind @ (MessageType::Discover | MessageType::Request | MessageType::Decline)) => kind,
-        other => return Err(Ignored::Type(other)),
-    };
-    match request.options.address(SERVER_ID) {
-        Some(server) if server != settings.address => return Err(Ignored::OtherServer(server)),
-        _ => {}
-    }
-    let machine = find(mac);
-    let client = Client::of(&request.options);
-    let name = machine.as_ref().map(|machine| machine.name.clone());
+    let (mac, kind) = ours(request, context)?;
+    let client = Client::of(request);
+    let name = machine.map(|machine| machine.name.clone());
     let mut answer = Answer { mac, machine: name, client, reply: None, refused: None };
+    if context.mode.is_proxy() || context.port == Port::Boot {
+        if client == Client::Plain {
+            return Err(Ignored::NotBooting);
+        }
+        match boot_file(request, client, machine, history, context) {
+            Ok(file) => answer.reply = Some(proxied(request, kind, client, file, context)),
+            Err(refusal) => answer.refused = Some(refusal),
+        }
+        return Ok(answer);
+    }
     let refused = |why: &str| Some(Refusal { asked: "address", why: why.into() });
     let Some(machine) = machine else {
         answer.refused = refused("no Hardware has this MAC address");
@@ -86,12 +124,17 @@ pub(super) fn answer(
     match wanted(request).filter(|wanted| kind == MessageType::Request && *wanted != lease.address) {
         Some(wanted) => {
             let why = format!("it wants {wanted}, its Hardware says {}", lease.address);
-            answer.reply = Some(nak(request, &why, settings));
+            answer.reply = Some(nak(request, &why, context.settings));
             answer.refused = refused(&why);
         }
         None => {
-            let mut reply = with_address(request, kind, lease, settings);
-            answer.refused = add_boot_file(&mut reply, request, &machine, settings).err();
+            let mut reply = with_address(request, kind, lease, context.settings);
+            if client != Client::Plain {
+                match boot_file(request, client, Some(machine), history, context) {
+                    Ok(file) => boot::add(&mut reply, request, client, file, context),
+                    Err(refusal) => answer.refused = Some(refusal),
+                }
+            }
             finish(&mut reply, request);
             answer.reply = Some(reply);
         }
@@ -99,15 +142,71 @@ pub(super) fn answer(
     Ok(answer)
 }
 
+/// Whose message it is and of what type, if it is one for us.
+fn ours(request: &Packet, context: &Context<'_>) -> Result<(Mac, MessageType), Ignored> {
+    if context.mode == Mode::Off {
+        return Err(Ignored::Off);
+    }
+    if request.op != BOOTREQUEST {
+        return Err(Ignored::NotARequest);
+    }
+    let mac = request.mac().ok_or(Ignored::NotEthernet)?;
+    let server = request.options.address(SERVER_ID);
+    let chosen = server == Some(context.settings.address);
+    let kind = match (request.message_type(), context.port) {
+        (Some(kind @ (MessageType::Discover | MessageType::Request)), _) => kind,
+        (Some(kind @ MessageType::Decline), Port::Server) if !context.mode.is_proxy() => kind,
+        (Some(kind @ MessageType::Inform), Port::Boot) => kind,
+        (other, _) => return Err(Ignored::Type(other)),
+    };
+    match server {
+        // Sent to port 4011 of this machine, it is meant for us whatever it says.
+        Some(server) if !chosen && context.port == Port::Server => return Err(Ignored::OtherServer(server)),
+        // Of an address that is not ours to give.
+        None if kind == MessageType::Request && context.port == Port::Server && context.mode.is_proxy() => {
+            return Err(Ignored::NotBooting);
+        }
+        _ => {}
+    }
+    Ok((mac, kind))
+}
+
 /// Where a reply goes: to the relay, to a client that has its address, else to everyone on the link.
-pub(super) fn destination(request: &Packet, reply: &Packet) -> SocketAddrV4 {
-    if !request.giaddr.is_unspecified() {
+/// On port 4011 it goes back where the message came from.
+pub(super) fn destination(request: &Packet, reply: &Packet, port: Port, from: SocketAddrV4) -> SocketAddrV4 {
+    if port == Port::Boot {
+        from
+    } else if !request.giaddr.is_unspecified() {
         SocketAddrV4::new(request.giaddr, 67)
     } else if reply.message_type() != Some(MessageType::Nak) && !request.ciaddr.is_unspecified() {
         SocketAddrV4::new(request.ciaddr, 68)
     } else {
         SocketAddrV4::new(Ipv4Addr::BROADCAST, 68)
     }
+}
+
+/// The file of a machine that the rules let boot.
+fn boot_file(
+    request: &Packet,
+    client: Client,
+    machine: Option<&Machine>,
+    history: &History,
+    context: &Context<'_>,
+) -> Result<String, Refusal> {
+    let refused = |why: &str| Refusal { asked: "boot file", why: why.into() };
+    if machine.is_none() && context.mode == Mode::Proxy {
+        return Err(refused("no Hardware has this MAC address"));
+    }
+    let verdict = context.settings.rules.verdict(Subject { machine, history });
+    match verdict {
+        // Everybody is answered; what an unknown machine boots is decided again at its script.
+        Verdict::Refuse(_) if context.mode == Mode::Auto && machine.is_none() => {}
+        Verdict::Refuse(why) => return Err(refused(why)),
+        // It has no script that could send it back to its disk.
+        Verdict::Disk | Verdict::Park if client == Client::Pi => return Err(refused("it boots from its own disk")),
+        _ => {}
+    }
+    boot::file(request, client, machine, context)
 }
 
 /// The address that the client asks for or already uses.
@@ -131,6 +230,20 @@ fn finish(reply: &mut Packet, request: &Packet) {
             reply.options.push(code, value);
         }
     }
+}
+
+/// What to boot and nothing of an address: the PXE specification's answer of a proxy.
+fn proxied(request: &Packet, kind: MessageType, client: Client, file: String, context: &Context<'_>) -> Packet {
+    let offer = kind == MessageType::Discover && context.port == Port::Server;
+    let mut reply = begin(request, if offer { MessageType::Offer } else { MessageType::Ack }, context.settings);
+    if offer {
+        reply.ciaddr = Ipv4Addr::UNSPECIFIED;
+    }
+    boot::add(&mut reply, request, client, file, context);
+    // Some firmware takes the server's address from here.
+    reply.sname = context.settings.address.to_string().into_bytes();
+    finish(&mut reply, request);
+    reply
 }
 
 fn nak(request: &Packet, why: &str, settings: &Settings) -> Packet {
@@ -162,45 +275,12 @@ fn with_address(request: &Packet, kind: MessageType, lease: &Lease, settings: &S
     reply
 }
 
-/// Says where to boot from, or why not. The address stands either way.
-fn add_boot_file(reply: &mut Packet, request: &Packet, machine: &Machine, settings: &Settings) -> Result<(), Refusal> {
-    let refused = |why: String| Refusal { asked: "boot file", why };
-    let client = Client::of(&request.options);
-    if client == Client::Plain {
-        return Ok(());
+/// What a message adds to what is known of its sender.
+pub(super) fn learn(request: &Packet, interface: &str, history: &mut History) -> Facts {
+    let mut facts = Facts::of(request, interface);
+    if let (Some(arch), true) = (super::client::architectures(request).first(), facts.arch.is_some()) {
+        facts.arch = Some(*arch);
     }
-    if !machine.allow_pxe {
-        return Err(refused("its Hardware does not allow it (netboot.allowPXE)".into()));
-    }
-    let loader = || {
-        let numbers = request.options.architectures();
-        let why = || refused(format!("there is no loader for a firmware of architecture {numbers:?} (option 93)"));
-        client::loader(&request.options).ok_or_else(why)
-    };
-    let file = match client {
-        Client::Ipxe => settings.script_url(machine.mac),
-        Client::Http => settings.loader_url(machine.mac, loader()?),
-        Client::Rom | Client::Plain => loader()?.to_owned(),
-    };
-    let asks = request.options.get(PARAMETERS).unwrap_or_default();
-    if client == Client::Http {
-        reply.options.push(VENDOR_CLASS, "HTTPClient");
-    } else {
-        // With both, iPXE takes the offer at once; without, it waits 3 seconds for offers of other boot servers.
-        reply.options.push(VENDOR_CLASS, "PXEClient").push(VENDOR, PXE_DISCOVERY);
-    }
-    if let Some(id) = request.options.get(MACHINE_ID) {
-        reply.options.push(MACHINE_ID, id);
-    }
-    if asks.contains(&TFTP_SERVER) {
-        reply.options.push(TFTP_SERVER, settings.address.to_string());
-    }
-    if asks.contains(&BOOT_FILE) || file.len() > FILE_MAX {
-        reply.options.push(BOOT_FILE, &file);
-    }
-    if file.len() <= FILE_MAX {
-        reply.file = file.into_bytes();
-    }
-    reply.siaddr = settings.address;
-    Ok(())
+    history.facts.learn(facts.clone());
+    facts
 }

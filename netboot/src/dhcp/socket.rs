@@ -1,4 +1,4 @@
-//! The socket of the DHCP service: port 67 of one interface, able to broadcast. Says and reads nothing.
+//! The socket of a DHCP service: port 67 or 4011 of one interface, able to broadcast. Says and reads nothing.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,8 +8,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind as bind_fd, setsockopt, socket, sockopt};
 use tokio::net::UdpSocket;
 
-/// The port of servers and relays.
-pub const PORT: u16 = 67;
+use super::Port;
+
+const CLIENT: u16 = 68;
 
 /// The service cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +25,27 @@ pub struct BindError {
 }
 
 /// Listens on one interface; other interfaces are left to other servers. Needs a tokio runtime.
-pub fn bind(interface: &str) -> Result<UdpSocket, BindError> {
-    bind_port(interface, PORT).map_err(|source| BindError { interface: interface.into(), port: PORT, source })
+pub fn bind(interface: &str, port: Port) -> Result<UdpSocket, BindError> {
+    bind_at(interface, port.number())
 }
 
-pub(super) fn bind_port(interface: &str, port: u16) -> io::Result<UdpSocket> {
+/// The same on any port; 0 takes a free one.
+pub fn bind_at(interface: &str, port: u16) -> Result<UdpSocket, BindError> {
+    open(interface, port).map_err(|source| BindError { interface: interface.into(), port, source })
+}
+
+/// A client's socket, which other clients of this machine may have as well.
+pub(crate) fn open_client(interface: &str) -> io::Result<UdpSocket> {
+    open(interface, CLIENT)
+}
+
+fn open(interface: &str, port: u16) -> io::Result<UdpSocket> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd: OwnedFd = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
     setsockopt(&fd, sockopt::Broadcast, &true)?;
+    if port == CLIENT {
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    }
     // The device comes first: the port then collides only with servers of the same interface.
     setsockopt(&fd, sockopt::BindToDevice, &OsString::from(interface))?;
     let [a, b, c, d] = Ipv4Addr::UNSPECIFIED.octets();

@@ -1,7 +1,10 @@
 //! A response with bytes of known length, whole or in part, and the report of how far it came.
 //! Never chunked: some loaders read only up to a Content-Length.
 
-use std::io::{self, SeekFrom};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use axum::body::{Body, Bytes};
@@ -13,28 +16,68 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use spec::Mac;
 use spec::activity::What;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt};
 
+use super::gate::Pass;
 use super::range::{Part, part};
 use crate::Sink;
+use crate::counters::Counters;
+use crate::iso::Image;
 
 const CHUNK: u64 = 256 << 10;
 
+/// Where bytes come from.
+#[derive(Clone)]
+pub(super) enum Reader {
+    Memory(Bytes),
+    File(Arc<File>),
+    Image(Arc<Image>),
+}
+
+impl Reader {
+    /// Exactly this part, or an error.
+    async fn read(&self, from: u64, length: u64) -> io::Result<Bytes> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.slice(from as usize..(from + length) as usize)),
+            Self::File(file) => {
+                let file = Arc::clone(file);
+                blocking(move || {
+                    let mut chunk = vec![0; length as usize];
+                    file.read_exact_at(&mut chunk, from)?;
+                    Ok(chunk)
+                })
+                .await
+            }
+            Self::Image(image) => {
+                let image = Arc::clone(image);
+                blocking(move || image.read(from, length)).await
+            }
+        }
+    }
+}
+
+async fn blocking(read: impl FnOnce() -> io::Result<Vec<u8>> + Send + 'static) -> io::Result<Bytes> {
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?.map(Bytes::from)
+}
+
 /// What is served.
-pub(super) struct Content<R> {
-    pub reader: R,
+pub(super) struct Content {
+    pub reader: Reader,
     pub total: u64,
     /// In quotes. Names this very content.
     pub etag: Option<String>,
     pub modified: Option<SystemTime>,
+    pub kind: &'static str,
 }
 
 /// Who is sent what, for the report.
 pub(super) struct Origin {
     pub sink: Sink,
+    pub counters: Arc<Counters>,
     pub mac: Option<Mac>,
     pub machine: Option<String>,
     pub path: String,
+    /// Held while bytes flow.
+    pub _pass: Option<Pass>,
 }
 
 /// Tells, when it is dropped, how much was sent. Bytes count when they are handed to the connection.
@@ -49,10 +92,13 @@ impl Drop for Report {
     fn drop(&mut self) {
         let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (bytes, total) = (self.sent, self.length);
-        let Origin { sink, mac, machine, path } = &mut self.origin;
+        let Origin { sink, counters, mac, machine, path, _pass: _ } = &mut self.origin;
+        counters.http_bytes.many(bytes);
         if bytes < total {
+            counters.http_broken.one();
             tracing::warn!(mac = mac.map(tracing::field::display), machine, path, bytes, total, ms, "HTTP: broke off");
         } else {
+            counters.http_files.one();
             tracing::info!(mac = mac.map(tracing::field::display), machine, path, bytes, ms, "HTTP: sent");
         }
         let what = What::File { service: "http".into(), path: std::mem::take(path), bytes, total, ms };
@@ -61,15 +107,7 @@ impl Drop for Report {
 }
 
 /// The response. What its body carries is reported when the body ends, however it ends.
-pub(super) async fn respond<R>(
-    method: &Method,
-    headers: &HeaderMap,
-    mut content: Content<R>,
-    origin: Origin,
-) -> io::Result<Response>
-where
-    R: AsyncRead + AsyncSeek + Unpin + Send + 'static,
-{
+pub(super) fn respond(method: &Method, headers: &HeaderMap, content: Content, origin: Origin) -> Response {
     let total = content.total;
     let modified = content.modified.and_then(http_date);
     let validators: Vec<&str> = [&content.etag, &modified].into_iter().flatten().map(String::as_str).collect();
@@ -83,7 +121,7 @@ where
         .status(status)
         .header(ACCEPT_RANGES, "bytes")
         .header(CONTENT_LENGTH, length)
-        .header(CONTENT_TYPE, "application/octet-stream");
+        .header(CONTENT_TYPE, content.kind);
     match part {
         Part::Some { .. } => {
             response = response.header(CONTENT_RANGE, format!("bytes {start}-{}/{total}", start + length - 1));
@@ -99,33 +137,38 @@ where
     let body = if method == Method::HEAD || part == Part::Unsatisfiable {
         Body::empty()
     } else {
-        if start > 0 {
-            content.reader.seek(SeekFrom::Start(start)).await?;
-        }
-        body(content.reader, Report { origin, sent: 0, length, started: Instant::now() })
+        body(content.reader, start, Report { origin, sent: 0, length, started: Instant::now() })
     };
-    Ok(response.body(body).unwrap_or_else(|error| {
+    response.body(body).unwrap_or_else(|error| {
         tracing::error!(%error, "cannot make a response");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
-    }))
+    })
 }
 
-fn body<R: AsyncRead + Unpin + Send + 'static>(reader: R, report: Report) -> Body {
-    Body::from_stream(stream::try_unfold((reader, report), |(mut reader, mut report)| async move {
+fn body(reader: Reader, start: u64, report: Report) -> Body {
+    Body::from_stream(stream::try_unfold((reader, report), move |(reader, mut report)| async move {
         let left = report.length - report.sent;
         if left == 0 {
-            return Ok(None);
+            return Ok::<_, io::Error>(None);
         }
-        let mut chunk = Vec::with_capacity(left.min(CHUNK) as usize);
-        if (&mut reader).take(left.min(CHUNK)).read_to_end(&mut chunk).await? == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));
-        }
+        let chunk = reader.read(start + report.sent, left.min(CHUNK)).await?;
         report.sent += chunk.len() as u64;
-        Ok(Some((Bytes::from(chunk), (reader, report))))
+        Ok(Some((chunk, (reader, report))))
     }))
 }
 
 /// As HTTP writes dates: `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn http_date(time: SystemTime) -> Option<String> {
     DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::try_from(time).ok()?).ok()
+}
+
+/// By the end of a name, as UEFI's HTTP boot wants to hear it.
+pub(super) fn kind_of(path: &str) -> &'static str {
+    match path.rsplit('.').next() {
+        Some("efi") => "application/efi",
+        Some("iso") => "application/vnd.efi-iso",
+        Some("img") => "application/vnd.efi-img",
+        Some("ipxe" | "cfg" | "conf" | "txt") => "text/plain; charset=utf-8",
+        _ => "application/octet-stream",
+    }
 }

@@ -1,48 +1,75 @@
-//! The HTTP service: boot scripts, loaders, kernel and initramfs, images. Paths: docs/architecture.md.
+//! The HTTP service: boot scripts, loaders, kernel and initramfs, images, ISOs. Paths: docs/architecture.md.
 //! It answers from `Machines` and from directories; no redirects, no chunks, no listings.
 
 mod content;
 mod files;
+mod gate;
+mod media;
 mod range;
-mod script;
+mod scripts;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
-use std::error::Error;
 use std::future::{Future, IntoFuture};
-use std::io::{self, Cursor};
-use std::net::{IpAddr, SocketAddr};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{StatusCode, header::CONTENT_TYPE, request::Parts};
+use axum::http::{HeaderMap, StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use spec::Mac;
 use spec::activity::What;
-use tokio::io::{AsyncRead, AsyncSeek};
 use tokio::net::TcpListener;
 
-use crate::{Machine, Netboot, Settings};
-use content::{Content, Origin, respond};
+use crate::Netboot;
+use crate::asker::Asker;
+use content::{Content, Origin, Reader, kind_of, respond};
 use files::OpenError;
+pub use gate::Caps;
+use gate::Gate;
 
 type Peer = ConnectInfo<SocketAddr>;
 
+/// What the handlers share.
+#[derive(Clone)]
+struct Http {
+    netboot: Netboot,
+    gate: Arc<Gate>,
+    /// Where placeholders stand in ISOs that are patched.
+    found: Arc<media::Found>,
+}
+
 /// All paths of this service. It has no fallback, so that it can be merged with other routers, and it wants to be
 /// served with the peers' addresses, as [`serve`] does.
-pub fn router(netboot: Netboot) -> Router {
-    Router::new()
-        .route("/auto.ipxe", get(script_by_address))
-        .route("/{mac}/auto.ipxe", get(script_by_mac))
-        .route("/ipxe/script/{mac}/auto.ipxe", get(script_by_mac))
+pub fn router(netboot: Netboot, caps: Caps) -> Router {
+    let mut router = Router::new()
+        .route("/auto.ipxe", get(scripts::by_address))
+        .route("/autoexec.ipxe", get(scripts::by_address))
+        .route("/{mac}/auto.ipxe", get(scripts::by_mac))
+        .route("/ipxe/script/{mac}/auto.ipxe", get(scripts::by_mac))
+        .route("/ipxe/config/{mac}/site.conf", get(scripts::config))
+        .route("/grub/grub.cfg", get(scripts::doorman))
+        .route("/grub/{mac}/grub.cfg", get(scripts::grub))
         .route("/ipxe/{mac}/{file}", get(loader))
         .route("/ipxe/binary/{mac}/{file}", get(loader))
         .route("/misc/osie/current/{file}", get(osie))
         .route("/files/{*path}", get(file))
-        .with_state(netboot)
+        .route("/iso/{mac}/{file}", get(media::iso))
+        .route("/metrics", get(metrics))
+        .route("/smee/metrics", get(metrics))
+        .route("/healthcheck", get(|| async { "ok" }));
+    // Where a GRUB that came by HTTP looks for them.
+    for name in ["vmlinuz-x86_64", "initramfs-x86_64", "vmlinuz-aarch64", "initramfs-aarch64"] {
+        router = router.route(&format!("/{name}"), get(artifact));
+    }
+    router.with_state(Http { netboot, gate: Arc::new(Gate::new(caps)), found: Arc::default() })
 }
 
 /// Listens.
@@ -69,153 +96,115 @@ pub async fn serve(
     axum::serve(listener, service).with_graceful_shutdown(shutdown).into_future().await
 }
 
-/// Who asks, as far as it is known.
-struct Asker {
-    netboot: Netboot,
-    peer: SocketAddr,
-    mac: Option<Mac>,
-    machine: Option<Machine>,
-}
-
-impl Asker {
-    fn by_address(netboot: Netboot, peer: SocketAddr) -> Self {
-        let machine = match peer.ip().to_canonical() {
-            IpAddr::V4(address) => netboot.machines.by_address(address),
-            IpAddr::V6(_) => None,
-        };
-        Self { mac: machine.as_ref().map(|machine| machine.mac), netboot, peer, machine }
+impl Http {
+    fn asker(&self, peer: SocketAddr, mac: Option<Mac>, headers: &HeaderMap) -> Asker {
+        Asker::new(self.netboot.clone(), peer, mac).reached_at(host(headers))
     }
 
-    fn by_mac(netboot: Netboot, peer: SocketAddr, mac: Mac) -> Self {
-        let machine = netboot.machines.by_mac(mac);
-        Self { netboot, peer, mac: Some(mac), machine }
-    }
-
-    fn emit(&self, what: What) {
-        self.netboot.sink.emit(self.mac, self.machine.as_ref().map(|machine| machine.name.clone()), what);
-    }
-
-    fn refuse(&self, asked: &str, why: &str) -> Response {
-        let mac = self.mac.map_or_else(|| "unknown".into(), |mac| mac.to_string());
-        tracing::warn!(%mac, peer = %self.peer, asked, why, "HTTP: refused");
-        self.emit(What::Refused { asked: asked.into(), why: why.into() });
-        (StatusCode::NOT_FOUND, format!("{asked} is not for {mac} at {}: {why}\n", self.peer.ip())).into_response()
-    }
-
-    fn script(&self) -> Response {
-        let asked = "boot script";
-        let Some(machine) = &self.machine else {
-            let what = if self.mac.is_some() { "MAC address" } else { "IP address" };
-            return self.refuse(asked, &format!("no Hardware has this {what}"));
-        };
-        if !machine.allow_pxe {
-            return self.refuse(asked, "its Hardware does not allow it (netboot.allowPXE)");
-        }
-        let settings: &Arc<Settings> = &self.netboot.settings;
-        let text = match script::script(machine, settings) {
-            Ok(script) => {
-                tracing::info!(mac = %machine.mac, machine = machine.name, boots = script.boots, "HTTP: boot script");
-                self.emit(What::Script { boots: script.boots.into() });
-                script.text
-            }
-            Err(error) => {
-                let why = chain(&error);
-                tracing::error!(mac = %machine.mac, machine = machine.name, why, "HTTP: cannot make a boot script");
-                self.emit(What::Refused { asked: asked.into(), why: why.clone() });
-                script::failure(machine, &why)
-            }
-        };
-        ([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
-    }
-
-    async fn send<R>(self, request: &Parts, content: Content<R>) -> Response
-    where
-        R: AsyncRead + AsyncSeek + Unpin + Send + 'static,
-    {
+    /// `big`: takes its turn among the others.
+    async fn send(&self, asker: &Asker, request: &Parts, content: Content, big: bool) -> Response {
+        let counters = &self.netboot.counters;
+        let waits = big && request.method != axum::http::Method::HEAD;
+        let pass = if waits { self.gate.enter(asker.peer, counters).await } else { None };
         let origin = Origin {
-            sink: self.netboot.sink,
-            mac: self.mac,
-            machine: self.machine.map(|machine| machine.name),
+            sink: self.netboot.sink.clone(),
+            counters: Arc::clone(counters),
+            mac: asker.mac,
+            machine: asker.name(),
             path: request.uri.path().to_owned(),
+            _pass: pass,
         };
-        respond(&request.method, &request.headers, content, origin).await.unwrap_or_else(|error| {
-            tracing::error!(path = request.uri.path(), %error, "HTTP: cannot read a file");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        })
+        respond(&request.method, &request.headers, content, origin)
     }
 
-    async fn send_file(self, request: &Parts, root: &FilePath, path: &str) -> Response {
+    async fn send_file(&self, asker: Asker, request: &Parts, root: &FilePath, path: &str) -> Response {
         match files::open(root, path).await {
-            Ok(content) => self.send(request, content).await,
+            Ok(content) => self.send(&asker, request, content, true).await,
             Err(error @ OpenError::Read { .. }) => {
-                let why = chain(&error);
+                let why = crate::chain(&error);
                 tracing::error!(path = request.uri.path(), why, "HTTP: cannot serve a file");
-                self.emit(What::Refused { asked: request.uri.path().into(), why });
+                asker.emit(What::Refused { asked: request.uri.path().into(), why });
                 (StatusCode::INTERNAL_SERVER_ERROR, "the server cannot read this file\n").into_response()
             }
-            Err(error) => self.refuse(request.uri.path(), &error.to_string()),
+            Err(error) => refuse(&asker, request.uri.path(), &error.to_string()),
         }
     }
 }
 
-async fn script_by_address(State(netboot): State<Netboot>, ConnectInfo(peer): Peer) -> Response {
-    Asker::by_address(netboot, peer).script()
+/// The address of ours that a client used, as it says itself. It is believed only if it is one of ours.
+fn host(headers: &HeaderMap) -> Option<Ipv4Addr> {
+    let text = headers.get(header::HOST)?.to_str().ok()?;
+    text.split(':').next()?.parse().ok()
 }
 
-async fn script_by_mac(State(netboot): State<Netboot>, ConnectInfo(peer): Peer, Path(mac): Path<String>) -> Response {
-    match mac.parse() {
-        Ok(mac) => Asker::by_mac(netboot, peer, mac).script(),
-        Err(_) => Asker::by_address(netboot, peer).refuse("boot script", &format!("{mac:?} is not a MAC address")),
-    }
+/// Said to the client, the log and the activity.
+fn refuse(asker: &Asker, asked: &str, why: &str) -> Response {
+    let mac = asker.mac.map_or_else(|| "unknown".into(), |mac| mac.to_string());
+    tracing::warn!(%mac, peer = %asker.peer, asked, why, "HTTP: refused");
+    asker.netboot.counters.refused.one();
+    asker.emit(What::Refused { asked: asked.into(), why: why.into() });
+    (StatusCode::NOT_FOUND, format!("{asked} is not for {mac} at {}: {why}\n", asker.peer.ip())).into_response()
 }
 
 async fn loader(
-    State(netboot): State<Netboot>,
+    State(http): State<Http>,
     ConnectInfo(peer): Peer,
     Path((mac, file)): Path<(String, String)>,
     request: Parts,
 ) -> Response {
-    let content = netboot.loaders.get(&file);
-    let asker = match mac.parse() {
-        Ok(mac) => Asker::by_mac(netboot, peer, mac),
-        Err(_) => Asker::by_address(netboot, peer),
-    };
-    match content {
-        Some(bytes) => {
-            let total = bytes.len() as u64;
-            asker.send(&request, Content { reader: Cursor::new(bytes), total, etag: None, modified: None }).await
+    let asker = http.asker(peer, mac.parse().ok(), &request.headers);
+    match (file.as_str(), http.netboot.loaders.get(&file)) {
+        (_, Some(bytes)) => {
+            let kind = kind_of(&file);
+            let content = Content {
+                total: bytes.len() as u64,
+                etag: Some(tag(&bytes)),
+                reader: Reader::Memory(bytes),
+                modified: None,
+                kind,
+            };
+            http.send(&asker, &request, content, false).await
         }
-        None => asker.refuse(request.uri.path(), "there is no loader of this name"),
+        ("autoexec.ipxe", None) => scripts::answer(&asker, None),
+        ("grub.cfg", None) => scripts::doorman_text(),
+        (name, None) if is_artifact(name) => {
+            let osie = asker.settings.osie.clone();
+            http.send_file(asker, &request, &osie, name).await
+        }
+        (_, None) => refuse(&asker, request.uri.path(), "there is no loader of this name"),
     }
 }
 
-async fn osie(
-    State(netboot): State<Netboot>,
-    ConnectInfo(peer): Peer,
-    Path(path): Path<String>,
-    request: Parts,
-) -> Response {
-    let settings = netboot.settings.clone();
-    Asker::by_address(netboot, peer).send_file(&request, &settings.osie, &path).await
+fn is_artifact(name: &str) -> bool {
+    name.starts_with("vmlinuz-") || name.starts_with("initramfs-")
 }
 
-async fn file(
-    State(netboot): State<Netboot>,
-    ConnectInfo(peer): Peer,
-    Path(path): Path<String>,
-    request: Parts,
-) -> Response {
-    let settings = netboot.settings.clone();
-    Asker::by_address(netboot, peer).send_file(&request, &settings.files, &path).await
+async fn osie(State(http): State<Http>, ConnectInfo(peer): Peer, Path(path): Path<String>, request: Parts) -> Response {
+    let asker = http.asker(peer, None, &request.headers);
+    let osie = asker.settings.osie.clone();
+    http.send_file(asker, &request, &osie, &path).await
 }
 
-/// An error and its causes on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+async fn artifact(State(http): State<Http>, ConnectInfo(peer): Peer, request: Parts) -> Response {
+    let asker = http.asker(peer, None, &request.headers);
+    let osie = asker.settings.osie.clone();
+    let name = request.uri.path().trim_start_matches('/').to_owned();
+    http.send_file(asker, &request, &osie, &name).await
+}
+
+async fn file(State(http): State<Http>, ConnectInfo(peer): Peer, Path(path): Path<String>, request: Parts) -> Response {
+    let asker = http.asker(peer, None, &request.headers);
+    let files = asker.settings.files.clone();
+    http.send_file(asker, &request, &files, &path).await
+}
+
+async fn metrics(State(http): State<Http>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], http.netboot.counters.render()).into_response()
+}
+
+/// The same for the same bytes, in every run.
+fn tag(bytes: &Bytes) -> String {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    format!("\"{:x}-{:016x}\"", bytes.len(), hasher.finish())
 }

@@ -2,21 +2,22 @@
 
 use std::net::Ipv4Addr;
 
-use spec::activity::Activity;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::*;
-use crate::tests::{machine, netboot, pattern, settings};
-use crate::{Boot, Installer};
+use crate::rules::Verdict;
+use crate::script::Boot;
+use crate::tests::{MAC, Seen, machine, netboot, pattern, settings};
+use crate::{History, Machine};
 
 const BIG: usize = 40 << 20;
 
 struct Lab {
     server: SocketAddr,
-    activity: mpsc::Receiver<Activity>,
+    activity: Seen,
     stop: oneshot::Sender<()>,
     service: tokio::task::JoinHandle<io::Result<()>>,
     dir: TempDir,
@@ -35,7 +36,8 @@ async fn lab(machines: Vec<Machine>) -> Lab {
     let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let server = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let service = tokio::spawn(serve(listener, router(netboot), async { stopped.await.unwrap_or(()) }));
+    let service =
+        tokio::spawn(serve(listener, router(netboot, Caps::default()), async { stopped.await.unwrap_or(()) }));
     Lab { server, activity, stop, service, dir }
 }
 
@@ -157,7 +159,9 @@ async fn scripts_go_to_machines_that_may_netboot_and_to_nobody_else() {
     }
     let forbidden = Machine { allow_pxe: false, mac: "52:54:00:00:00:02".parse().unwrap(), lease: None, ..machine() };
     let mut lab = lab(vec![here, forbidden]).await;
-    let wanted = script::script(&machine(), &settings()).unwrap().text;
+    let (known, history, site) = (machine(), History::default(), settings());
+    let boot = Boot { mac: MAC, machine: Some(&known), history: &history, settings: &site, ticket: None };
+    let wanted = boot.ipxe(&Verdict::Installer).unwrap().unwrap().text;
     for path in ["/ipxe/script/52:54:00:00:00:01/auto.ipxe", "/52-54-00-00-00-01/auto.ipxe", "/auto.ipxe"] {
         let (head, body) = ask(lab.server, &format!("GET {path}"), "").await;
         assert!(head.starts_with("http/1.1 200") && body == wanted.as_bytes(), "{path}: {head}");
@@ -192,78 +196,4 @@ async fn a_machine_without_a_possible_script_is_told_why_on_its_screen() {
     assert!(head.starts_with("http/1.1 200") && text.starts_with("#!ipxe\n") && text.contains("riscv64"), "{text}");
     assert!(text.ends_with("reboot || exit 1\n"));
     assert!(matches!(lab.activity.recv().await.unwrap().what, What::Refused { .. }));
-}
-
-fn installer(facility: &str, extra: &[&str]) -> Machine {
-    let boot = Boot::Installer(Installer {
-        worker_id: "worker-1".parse().unwrap(),
-        facility: (!facility.is_empty()).then(|| facility.into()),
-        extra_args: extra.iter().map(|arg| (*arg).to_owned()).collect(),
-    });
-    Machine { boot, ..machine() }
-}
-
-/// `UPDATE_GOLDENS=1` rewrites the file.
-fn golden(name: &str, found: &str) {
-    let path = FilePath::new(env!("CARGO_MANIFEST_DIR")).join("goldens").join(name);
-    if std::env::var_os("UPDATE_GOLDENS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, found).unwrap();
-    }
-    assert_eq!(found, std::fs::read_to_string(&path).unwrap(), "{}", path.display());
-}
-
-#[test]
-fn scripts_are_the_golden_ones() {
-    golden("installer.ipxe", &script::script(&machine(), &settings()).unwrap().text);
-    let disk = Machine { boot: Boot::Disk { why: "no workflow is waiting".into() }, ..machine() };
-    golden("disk.ipxe", &script::script(&disk, &settings()).unwrap().text);
-    let site = Settings { kernel_args: vec!["quiet".into(), "panic=30".into()], grpc_tls: true, ..settings() };
-    let machine = Machine { arch: "aarch64".into(), ..installer("onprem", &["ironhook.panic_seconds=0"]) };
-    golden("installer-aarch64.ipxe", &script::script(&machine, &site).unwrap().text);
-}
-
-fn kernel_line(machine: &Machine) -> String {
-    let text = script::script(machine, &settings()).unwrap().text;
-    text.lines().find(|line| line.starts_with("kernel ")).unwrap().to_owned()
-}
-
-#[test]
-fn an_operators_console_replaces_ours_wherever_it_is_written() {
-    for machine in [installer("", &["console=ttyS1,9600"]), installer("onprem console=ttyS1,9600", &["quiet"])] {
-        let line = kernel_line(&machine);
-        assert_eq!(line.matches("console=").collect::<Vec<_>>().len(), 1, "{line}");
-        assert!(line.contains(" console=ttyS1,9600 "), "{line}");
-    }
-}
-
-#[test]
-fn the_command_line_parses_back_without_problems() {
-    let line = kernel_line(&installer("onprem", &["quiet"]));
-    let parsed = spec::cmdline::Cmdline::parse(&line);
-    assert!(parsed.problems().is_empty(), "{:?}", parsed.problems());
-    assert_eq!(parsed.get(&spec::cmdline::WORKER_ID), Some("worker-1"));
-    assert_eq!(parsed.boot_mac(), Some(crate::tests::MAC));
-    assert_eq!(parsed.get_bool(&spec::cmdline::TINKERBELL_TLS), Some(false));
-}
-
-#[test]
-fn what_ipxe_would_not_pass_on_is_refused() {
-    for argument in ["a=${net0/mac}", "a || shell", "a && b", "#a", "a ; b", "a\nshell"] {
-        let error = script::script(&installer("", &[argument]), &settings()).unwrap_err();
-        assert_eq!(error, script::ScriptError::Argument(argument.into()));
-        let facility = script::script(&installer(argument, &[]), &settings()).unwrap_err();
-        assert_eq!(facility, script::ScriptError::Argument(argument.into()));
-    }
-    let long = script::script(&installer("", &["x".repeat(3000).as_str()]), &settings()).unwrap_err();
-    assert!(chain(&long).contains("2043 are possible"), "{}", chain(&long));
-}
-
-#[test]
-fn no_name_or_reason_becomes_a_command() {
-    let why = "a || shell\nshell ${x} ; shell";
-    let disk = Machine { boot: Boot::Disk { why: why.into() }, ..machine() };
-    let text = script::script(&disk, &settings()).unwrap().text;
-    assert!(text.contains(": a shell shell $ {x} shell\n"), "{text}");
-    assert!(script::failure(&machine(), why).contains(": a shell shell $ {x} shell\n"));
 }

@@ -41,6 +41,7 @@ pub(super) struct Terms {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
 pub(super) enum ErrorCode {
+    Undefined = 0,
     NotFound = 1,
     Denied = 2,
     Illegal = 4,
@@ -82,7 +83,7 @@ impl Request {
     }
 
     /// What we agree to; a value that makes no sense is as if it had not been given.
-    pub(super) fn terms(&self, size: usize) -> Terms {
+    pub(super) fn terms(&self, size: u64) -> Terms {
         let mut terms = Terms { block: BLOCK, window: 1, timeout: None, accepted: Vec::new() };
         for (name, value) in &self.options {
             let Ok(number) = value.parse::<u64>() else { continue };
@@ -136,6 +137,15 @@ pub(super) fn data(number: u16, block: &[u8]) -> Vec<u8> {
 /// The end of a transfer that cannot be.
 pub(super) fn error(code: ErrorCode, message: &str) -> Vec<u8> {
     [&[0, 5], &(code as u16).to_be_bytes()[..], message.as_bytes(), &[0]].concat()
+}
+
+/// For fuzzing: reads a datagram as the service does.
+pub fn probe(bytes: &[u8]) {
+    if let Some(Message::Read(request)) = Message::decode(bytes) {
+        let terms = request.terms(u64::MAX);
+        assert!((8..=BLOCK_MAX).contains(&terms.block) && (1..=WINDOW_MAX).contains(&terms.window));
+        assert!(!request.base_name().contains(['/', '\\']));
+    }
 }
 
 fn printable(bytes: &[u8]) -> String {

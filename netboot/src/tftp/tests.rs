@@ -3,20 +3,24 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use spec::activity::{Activity, What};
-use tokio::sync::{mpsc, oneshot};
+use spec::activity::What;
+use tokio::sync::oneshot;
 
 use super::*;
-use crate::tests::{machine, netboot, pattern};
+use crate::tests::{Seen, machine, netboot, pattern};
 
 struct Lab {
     server: SocketAddr,
-    activity: mpsc::Receiver<Activity>,
+    activity: Seen,
     stop: oneshot::Sender<()>,
     service: tokio::task::JoinHandle<()>,
 }
 
 async fn lab() -> Lab {
+    lab_with(Options::default()).await
+}
+
+async fn lab_with(options: Options) -> Lab {
     let mut machine = machine();
     if let Some(lease) = &mut machine.lease {
         lease.address = Ipv4Addr::LOCALHOST;
@@ -25,7 +29,7 @@ async fn lab() -> Lab {
     let socket = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let server = socket.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let service = tokio::spawn(serve(socket, netboot, async { stopped.await.unwrap_or(()) }));
+    let service = tokio::spawn(serve(socket, options, netboot, async { stopped.await.unwrap_or(()) }));
     Lab { server, activity, stop, service }
 }
 
@@ -186,5 +190,115 @@ async fn a_client_that_hangs_up_ends_the_transfer_and_is_reported_only_if_it_too
     match lab.activity.recv().await.unwrap().what {
         What::File { bytes, total, .. } => assert_eq!((bytes, total), (512, 100_000)),
         other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn on_one_port_transfers_run_beside_each_other_and_end_whole_when_the_service_is_switched_off() {
+    let lab = lab_with(Options { single_port: true, drain: None }).await;
+    let options = "undionly.kpxe\0octet\0blksize\x001400\0windowsize\x004\0";
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(Client::ask(lab.server, options, never).await);
+    }
+    // All have begun, from the one port, before the service is told to end.
+    for client in &mut clients {
+        let (datagram, from) = client.receive().await;
+        assert_eq!((datagram[1], from), (6, lab.server));
+        client.acknowledge(0, from).await;
+    }
+    drop(lab.stop);
+    for client in clients {
+        let (content, _) = client.get(1400, 4).await;
+        assert!(content == pattern(100_000));
+    }
+    lab.service.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_survives_five_percent_loss_and_two_hundred_milliseconds() {
+    for single_port in [false, true] {
+        let lab = lab_with(Options { single_port, drain: None }).await;
+        let relay = relay::Relay::to(lab.server).await;
+        let request = "undionly.kpxe\0octet\0timeout\x001\0blksize\x001432\0windowsize\x008\0";
+        let (content, _) = PatientClient::get(relay.address, request, 1432, 8).await;
+        assert!(content == pattern(100_000));
+        assert!(relay.lost.load(std::sync::atomic::Ordering::Relaxed) >= 3, "the link was to lose something");
+    }
+}
+
+/// Asks again, and acknowledges again, as firmware does.
+struct PatientClient;
+
+impl PatientClient {
+    async fn get(server: SocketAddr, request: &str, block: usize, window: u16) -> (Vec<u8>, usize) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let first = [&[0, 1], request.as_bytes()].concat();
+        let (mut content, mut next, mut in_window, mut last_sent) = (Vec::new(), 1_u16, 0, first);
+        let (mut repeats, mut buffer) = (0, [0; 2048]);
+        socket.send_to(&last_sent, server).await.unwrap();
+        loop {
+            let received = timeout(Duration::from_millis(1500), socket.recv(&mut buffer)).await;
+            let Ok(length) = received else {
+                repeats += 1;
+                assert!(repeats < 50, "the server has gone silent");
+                socket.send_to(&last_sent, server).await.unwrap();
+                continue;
+            };
+            let datagram = &buffer[..length.unwrap()];
+            let mut done = false;
+            match datagram[1] {
+                6 => in_window = window,
+                3 if datagram[2..4] == next.to_be_bytes() => {
+                    content.extend(&datagram[4..]);
+                    (next, in_window, done) = (next.wrapping_add(1), in_window + 1, datagram.len() - 4 < block);
+                }
+                3 => in_window = window,
+                other => panic!("opcode {other}"),
+            }
+            if done || in_window >= window {
+                last_sent = [&[0, 4], &next.wrapping_sub(1).to_be_bytes()[..]].concat();
+                socket.send_to(&last_sent, server).await.unwrap();
+                in_window = 0;
+            }
+            if done {
+                return (content, repeats);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_unknown_is_said_within_a_tenth_of_a_second() {
+    let lab = lab().await;
+    let mut slowest = Duration::ZERO;
+    for name in ["pxelinux.0", "ldlinux.c32", "boot.cfg", "12345678/start4.elf", "pxelinux.cfg/default", "grub.cfg-01"]
+    {
+        let started = Instant::now();
+        let (answer, _) = Client::ask(lab.server, &format!("{name}\0octet\0"), never).await.receive().await;
+        slowest = slowest.max(started.elapsed());
+        assert_eq!(answer[..2], [0, 5], "{name}");
+    }
+    // Four times the goal: the machine may be busy.
+    assert!(slowest < Duration::from_millis(400), "{slowest:?}");
+}
+
+#[tokio::test]
+async fn scripts_and_configurations_are_those_of_the_machine() {
+    let lab = lab().await;
+    for (name, wanted) in [
+        ("autoexec.ipxe", "#!ipxe\necho Ironhook: default/machine-1"),
+        ("52:54:00:00:00:01/autoexec.ipxe", "#!ipxe\n"),
+        ("grub/grub.cfg", "configfile /grub/${net_default_mac}/grub.cfg"),
+        ("grub/52:54:00:00:00:01/grub.cfg", "linux /vmlinuz-x86_64 grpc_authority="),
+        ("pxelinux.cfg/01-52-54-00-00-00-01", "KERNEL vmlinuz-x86_64"),
+        ("12345678/cmdline.txt", "worker_id=52:54:00:00:00:01"),
+        ("12345678/config.txt", "arm_64bit=1"),
+        ("52:54:00:00:00:01/undionly.kpxe-00-0123456789abcdef-01", "\0\u{1}\u{2}"),
+    ] {
+        let request = format!("{name}\0octet\0blksize\x001432\0");
+        let (content, _) = Client::ask(lab.server, &request, never).await.get(1432, 1).await;
+        let text = String::from_utf8_lossy(&content);
+        assert!(text.contains(wanted), "{name}: {}", &text[..text.len().min(300)]);
     }
 }

@@ -3,6 +3,7 @@
 
 mod activity;
 mod apply;
+pub mod netboot;
 mod objects;
 mod reply;
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::store::redb::RedbStore;
 async fn of_two_machines_with_one_address_one_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&dir.path().join("s")).unwrap());
-    let (machines, _keeper) = crate::machines::open(Arc::clone(&store)).unwrap();
+    let (machines, _keeper) = crate::machines::open(Arc::clone(&store), Arc::default()).unwrap();
     let (soft, ephemeral) = (Arc::new(Soft::new(dir.path())), Arc::new(Ephemeral::new(dir.path())));
     let engine = Engine { store, activity: Arc::new(ActivityLog::new()), machines, soft, ephemeral };
     let (_trigger, shutdown) = crate::shutdown::pair();

@@ -6,6 +6,7 @@ mod client;
 mod delete;
 mod get;
 mod logs;
+mod netboot;
 pub mod serve;
 mod show;
 mod watch;
@@ -46,6 +47,8 @@ enum Command {
     Logs(logs::Logs),
     /// End a workflow: its running action is stopped, no further one is begun.
     Cancel(cancel::Cancel),
+    /// Show and switch the services that boot machines; say why a machine gets what it gets, and what is wrong.
+    Netboot(netboot::Netboot),
     /// Delete an object.
     Delete(delete::Delete),
 }
@@ -59,6 +62,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Watch(watch) => watch.run().await,
         Command::Logs(logs) => logs.run().await,
         Command::Cancel(cancel) => cancel.run().await,
+        Command::Netboot(netboot) => netboot.run().await,
         Command::Delete(delete) => delete.run().await,
     }
 }

@@ -11,17 +11,20 @@ use std::time::Duration;
 
 use axum::Router;
 use clap::Args;
-use netboot::{LoaderTable, LoadersError, Netboot, Settings, Sink};
-use spec::activity::Activity;
-use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::mpsc;
+use netboot::{LoaderTable, LoadersError, Netboot, Sighting, Sink};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 
 use crate::activity::ActivityLog;
-use crate::config::{Config, ConfigError, Dhcp, Service};
+use crate::api::netboot::View;
+use crate::config::{Config, ConfigError, Service};
 use crate::engine::Engine;
 use crate::ephemeral::Ephemeral;
 use crate::machines::{self, Keeper};
+use crate::netboot::control::ControlError;
+use crate::netboot::settings::{Overrides, settings};
+use crate::netboot::{Control, Owner, Rack, Seen, Tickets};
 use crate::shutdown::{self, Shutdown};
 use crate::soft::Soft;
 use crate::store::redb::RedbStore;
@@ -73,12 +76,9 @@ pub enum ServeError {
         #[source]
         source: io::Error,
     },
-    /// DHCP's port.
-    #[error("dhcp cannot be offered")]
-    Dhcp(#[source] netboot::dhcp::BindError),
-    /// TFTP's port.
-    #[error("tftp cannot be offered")]
-    Tftp(#[source] netboot::tftp::BindError),
+    /// A service of netboot.
+    #[error(transparent)]
+    Netboot(#[from] ControlError),
     /// Signals.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
@@ -105,7 +105,8 @@ impl Serve {
         let store = RedbStore::open(&state.join("ironhook.redb"))?;
         let broken = store.broken();
         let store: Arc<dyn Store> = Arc::new(store);
-        let (machines, keeper) = machines::open(Arc::clone(&store))?;
+        let seen = Arc::new(Seen::default());
+        let (machines, keeper) = machines::open(Arc::clone(&store), Arc::clone(&seen))?;
         let (soft, ephemeral) = (Arc::new(Soft::new(state)), Arc::new(Ephemeral::new(state)));
         let engine = Engine { store, activity: Arc::new(ActivityLog::new()), machines, soft, ephemeral };
         let loaders = LoaderTable::read(&config.loaders)?;
@@ -113,17 +114,22 @@ impl Serve {
             tracing::warn!(dir = %config.loaders.display(), missing = ?loaders.missing(), "loaders are missing");
         }
         let (sender, sightings) = mpsc::channel(SIGHTINGS);
-        let netboot = Netboot {
-            settings: Arc::new(settings(&config, &sockets)),
-            machines: Arc::new(engine.machines.clone()),
-            loaders: Arc::new(loaders),
-            sink: Sink::new(sender),
-        };
+        let tickets = config.netboot.tickets.then(Arc::<Tickets>::default);
+        let rack = Rack { machines: engine.machines.clone(), seen: Arc::clone(&seen), tickets };
+        let first = settings(&config, &Overrides::default(), 7080, sockets.grpc_port).map_err(ControlError::from)?;
+        let (changes, current) = watch::channel(Arc::new(first));
+        let netboot = Netboot::new(current, Arc::new(rack.clone()), Arc::new(loaders), Sink::new(sender));
+        let served = netboot::http::router(netboot.clone(), config.netboot.caps());
+        let served = served.merge(metadata::router(engine.machines.clone()));
+        let file = (self.config.clone(), config.clone());
+        let (owner, control) = Owner::start(file, sockets.grpc_port, (netboot.clone(), changes), served).await?;
+        let view = View { netboot, control: control.clone(), seen, machines: engine.machines.clone() };
         let (trigger, shutdown) = shutdown::pair();
         let mut tasks = Tasks { set: JoinSet::new(), names: HashMap::new(), shutdown };
         tasks.watch(broken);
-        tasks.start(&engine, keeper, sightings);
-        tasks.serve(sockets, engine, netboot);
+        tasks.start(&engine, keeper, (sightings, rack));
+        tasks.netboot(owner, control);
+        tasks.serve(sockets, engine, view);
         let result = tokio::select! {
             signal = shutdown::asked() => signal.map_err(ServeError::Signals).map(|signal| tracing::info!(signal, "ending")),
             early = tasks.early() => Err(early),
@@ -138,45 +144,22 @@ impl Serve {
 
 /// Everything that listens.
 struct Sockets {
-    dhcp: Option<UdpSocket>,
-    tftp: Option<UdpSocket>,
-    http: TcpListener,
     grpc: TcpListener,
     metadata: Option<TcpListener>,
     api: TcpListener,
-    http_port: u16,
     grpc_port: u16,
 }
 
 impl Sockets {
     async fn bind(config: &Config) -> Result<Self, ServeError> {
         let any = Ipv4Addr::UNSPECIFIED;
-        let (http, http_port) = tcp("http", config.http.or(any, 7080)).await?;
         let (grpc, grpc_port) = tcp("grpc", config.grpc.or(any, 42113)).await?;
         let (api, _) = tcp("api", config.api.or(Ipv4Addr::LOCALHOST, 7480)).await?;
         let metadata = match config.metadata {
             Service::Off => None,
             Service::On(listen) => Some(tcp("metadata", listen.or(any, 50061)).await?.0),
         };
-        let tftp = match config.tftp {
-            Service::Off => None,
-            Service::On(listen) => {
-                let socket = netboot::tftp::bind(listen.or(config.address, 69)).await.map_err(ServeError::Tftp)?;
-                if let Ok(address) = socket.local_addr() {
-                    tracing::info!(service = "tftp", %address, "listening");
-                }
-                Some(socket)
-            }
-        };
-        let dhcp = match (config.dhcp, &config.interface) {
-            (Dhcp::On, Some(interface)) => {
-                let socket = netboot::dhcp::bind(interface).map_err(ServeError::Dhcp)?;
-                tracing::info!(service = "dhcp", interface, "listening");
-                Some(socket)
-            }
-            _ => None,
-        };
-        Ok(Self { dhcp, tftp, http, grpc, metadata, api, http_port, grpc_port })
+        Ok(Self { grpc, metadata, api, grpc_port })
     }
 }
 
@@ -186,20 +169,6 @@ async fn tcp(service: &'static str, address: SocketAddr) -> Result<(TcpListener,
     let address = listener.local_addr().map_err(failed)?;
     tracing::info!(service, %address, "listening");
     Ok((listener, address.port()))
-}
-
-fn settings(config: &Config, sockets: &Sockets) -> Settings {
-    Settings {
-        address: config.address,
-        interface: config.interface.clone().unwrap_or_default(),
-        http_port: sockets.http_port,
-        grpc_authority: format!("{}:{}", config.address, sockets.grpc_port),
-        grpc_tls: false,
-        grpc_insecure_tls: false,
-        kernel_args: config.kernel_args.split_whitespace().map(str::to_owned).collect(),
-        osie: config.artifacts.clone(),
-        files: config.files.clone(),
-    }
 }
 
 /// The owner of every task of the server.
@@ -234,25 +203,24 @@ impl Tasks {
     }
 
     /// What runs without a port.
-    fn start(&mut self, engine: &Engine, keeper: Keeper, sightings: mpsc::Receiver<Activity>) {
+    fn start(&mut self, engine: &Engine, keeper: Keeper, (sightings, rack): (mpsc::Receiver<Sighting>, Rack)) {
         self.endless("index of machines", keeper.run(self.shutdown.clone().wait()));
-        self.endless("activity", collect(sightings, Arc::clone(&engine.activity), self.shutdown.clone()));
+        self.endless("activity", collect(sightings, rack, Arc::clone(&engine.activity), self.shutdown.clone()));
         self.endless("engine", engine.clone().run(self.shutdown.clone().wait()));
     }
 
-    fn serve(&mut self, sockets: Sockets, engine: Engine, netboot: Netboot) {
-        let Sockets { dhcp, tftp, http, grpc, metadata, api, .. } = sockets;
-        if let Some(socket) = dhcp {
-            self.endless("dhcp", netboot::dhcp::serve(socket, netboot.clone(), self.shutdown.clone().wait()));
-        }
-        if let Some(socket) = tftp {
-            self.endless("tftp", netboot::tftp::serve(socket, netboot.clone(), self.shutdown.clone().wait()));
-        }
+    /// netboot's services, and the signal that has its file read again.
+    fn netboot(&mut self, owner: Owner, control: Control) {
+        self.spawn("netboot", owner.run(self.shutdown.clone().wait()));
+        self.spawn("reader of SIGHUP", reload(control, self.shutdown.clone()));
+    }
+
+    fn serve(&mut self, sockets: Sockets, engine: Engine, view: View) {
+        let Sockets { grpc, metadata, api, .. } = sockets;
         if let Some(listener) = metadata {
             self.router("metadata", listener, metadata::service(engine.machines.clone()));
         }
-        self.router("http", http, netboot::http::router(netboot).merge(metadata::router(engine.machines.clone())));
-        self.router("api", api, api::router(engine.clone(), self.shutdown.clone()));
+        self.router("api", api, api::router(engine.clone(), self.shutdown.clone()).merge(api::netboot::router(view)));
         self.router("grpc", grpc, grpc::router(engine));
     }
 
@@ -284,11 +252,37 @@ impl Tasks {
     }
 }
 
-async fn collect(mut sightings: mpsc::Receiver<Activity>, activity: Arc<ActivityLog>, shutdown: Shutdown) {
+async fn collect(mut sightings: mpsc::Receiver<Sighting>, rack: Rack, activity: Arc<ActivityLog>, shutdown: Shutdown) {
+    let take = async {
+        while let Some(sighting) = sightings.recv().await {
+            rack.seen.note(&sighting, |mac| rack.state(mac));
+            if let Sighting::Activity(seen) = sighting {
+                activity.pass_on(seen);
+            }
+        }
+    };
     tokio::select! {
-        () = async { while let Some(seen) = sightings.recv().await { activity.pass_on(seen) } } => {}
+        () = take => {}
         () = shutdown.wait() => {}
     }
+}
+
+/// A file that cannot be used changes nothing, and says so.
+async fn reload(control: Control, shutdown: Shutdown) -> Result<(), Failure> {
+    let mut signals = shutdown::hangup()?;
+    let asked = async {
+        while signals.recv().await.is_some() {
+            match control.reload().await {
+                Ok(status) => tracing::info!(services = ?status.services, "the configuration was read again"),
+                Err(error) => tracing::error!(error = crate::chain(&error), "everything stays as it was"),
+            }
+        }
+    };
+    tokio::select! {
+        () = asked => {}
+        () = shutdown.wait() => {}
+    }
+    Ok(())
 }
 
 #[cfg(test)]

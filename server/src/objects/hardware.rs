@@ -51,6 +51,9 @@ pub struct Interface {
     /// What DHCP gives it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dhcp: Option<Dhcp>,
+    /// Virtual media of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isoboot: Option<Isoboot>,
     /// Not ours to address.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disable_dhcp: bool,
@@ -69,12 +72,54 @@ pub struct Netboot {
     /// Another installation environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub osie: Option<Osie>,
+    /// An iPXE script or loader of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipxe: Option<Ipxe>,
+    /// A pxelinux configuration of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pxelinux: Option<Pxelinux>,
+}
+
+/// What an interface boots instead of the installation environment.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Ipxe {
+    /// A script to be chained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The script itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contents: Option<String>,
+    /// The loader to be sent to first; several, separated by commas, are tried in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub binary: Option<String>,
+}
+
+/// For clients that run pxelinux.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pxelinux {
+    /// The file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+}
+
+/// Virtual media of a machine.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Isoboot {
+    /// An existing ISO with the placeholder.
+    #[serde(rename = "sourceISO", skip_serializing_if = "Option::is_none")]
+    pub source_iso: Option<String>,
 }
 
 /// What differs in the installation environment of this machine.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Osie {
+    /// Where kernel and initramfs are.
+    #[serde(rename = "baseURL", skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
     /// After the kernel arguments of the site.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
     pub kernel_params: Vec<String>,
@@ -108,6 +153,9 @@ pub struct Dhcp {
     /// As the operator calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iface_name: Option<String>,
+    /// The tag of its VLAN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan_id: Option<String>,
     /// Reserved for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<Ip>,
@@ -186,11 +234,6 @@ impl HardwareSpec {
         let macs = self.interfaces.iter().filter_map(|i| i.dhcp.as_ref()?.mac).map(|mac| mac.to_string());
         let instance = self.metadata.as_ref().and_then(|m| m.instance.as_ref()).and_then(|i| i.id.clone());
         macs.chain(self.agent_id.iter().chain(&instance).map(|id| canonical_worker(id))).collect()
-    }
-
-    /// The interface with this address, and what DHCP gives it.
-    pub fn interface(&self, mac: Mac) -> Option<(&Interface, &Dhcp)> {
-        self.interfaces.iter().find_map(|i| i.dhcp.as_ref().filter(|d| d.mac == Some(mac)).map(|d| (i, d)))
     }
 }
 
