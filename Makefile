@@ -1,5 +1,6 @@
 # The menu. Each recipe is a line or two; what is longer is a program or a script in hack/.
-# LEVEL is the compression of the initramfs: quick for the laboratory, small for `make dist`.
+# LEVEL is the compression of the initramfs: quick for the laboratory, small for `make dist`. STAGES=2 puts what can
+# wait into a layer beside it (docs/architecture.md).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,6 +13,7 @@ TARGET   := $(ARCH)-unknown-linux-gnu
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
 PROFILE  ?= dev
 LEVEL    ?= 3
+STAGES   ?= 1
 TOOLS    := target/$(TARGET)/debug
 BIN      := target/$(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 IMAGE    := $(TOOLS)/ironhook-image
@@ -36,7 +38,7 @@ components: programs ## component images, as an OCI layout in out/cache/oci
 
 .PHONY: image
 image: components ## out/vmlinuz-x86_64, out/initramfs-x86_64 and out/loaders
-	$(IMAGE) build linuxkit/ironhook.yaml --out out --level $(LEVEL)
+	$(IMAGE) build linuxkit/ironhook.yaml --out out --level $(LEVEL) $(if $(filter 2,$(STAGES)),--two-stages)
 	$(IMAGE) export --out out/loaders linuxkit/components/ipxe
 
 .PHONY: push
@@ -52,7 +54,7 @@ dist: ## out/ironhook-<version>-<arch>.tar.gz, to be unpacked in webroot/misc/os
 	@$(LOCK_ON_RECORD)
 	$(MAKE) image PROFILE=dist LEVEL=19
 	@$(LOCK_ON_RECORD) # the build relocks what is gone from the mirror
-	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C out -cf - vmlinuz-$(ARCH) initramfs-$(ARCH) | gzip -1 -n > out/ironhook-$(VERSION)-$(ARCH).tar.gz
+	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C out -cf - vmlinuz-$(ARCH) initramfs-$(ARCH) $(if $(filter 2,$(STAGES)),stage2-$(ARCH)) | gzip -1 -n > out/ironhook-$(VERSION)-$(ARCH).tar.gz
 	ls -l out/ironhook-$(VERSION)-$(ARCH).tar.gz
 
 .PHONY: relock
@@ -92,7 +94,12 @@ bench-boot: image ## from the kernel's start to the agent, against a bare boot o
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for a minute (nightly compiler, cargo-fuzz)
-	cd hack/fuzz && for target in cmdline dhcp event; do cargo +nightly fuzz run --fuzz-dir . $$target -- -max_total_time=60; done
+	cd hack/fuzz && for target in cmdline dhcp event linuxkit layer; do mkdir -p corpus/$$target seeds/$$target; cargo +nightly fuzz run --fuzz-dir . $$target corpus/$$target seeds/$$target -- -max_total_time=60; done
+
+.PHONY: bench-image
+bench-image: programs ## how long assembling takes and how much memory: out/bench/image.json, out/bench/image.svg
+	cargo build --locked -p e2e --bin ironhook-bench-image
+	$(TOOLS)/ironhook-bench-image
 
 .PHONY: clean
 clean: ## what was built; the caches of packages and target systems stay
