@@ -59,6 +59,12 @@ codes! {
     ImageNotFound = "image_not_found",
     /// The image of the action could not be pulled.
     ImagePull = "image_pull",
+    /// A volume of the action cannot be mounted into its container.
+    BadMount = "bad_mount",
+    /// There is no room left where the action or its image is written.
+    NoSpace = "no_space",
+    /// There is less memory than the image or the action needs; nothing was started.
+    InsufficientMemory = "insufficient_memory",
     /// The container could not be created or started.
     Start = "start",
     /// The action ended with an exit status other than zero and gave no reason itself.

@@ -56,6 +56,17 @@ pub fn is_node(path: &Path, number: Number) -> bool {
     path.metadata().is_ok_and(|m| m.file_type().is_block_device() && Number::from_raw(m.rdev()) == number)
 }
 
+/// What a device node is: `b` or `c`, major, minor.
+pub fn kind_and_number(path: &Path) -> io::Result<(&'static str, u32, u32)> {
+    let metadata = path.metadata()?;
+    let number = Number::from_raw(metadata.rdev());
+    match metadata.file_type() {
+        kind if kind.is_block_device() => Ok(("b", number.major, number.minor)),
+        kind if kind.is_char_device() => Ok(("c", number.major, number.minor)),
+        _ => Err(io::Error::other(format!("{} is no device", path.display()))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,15 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use proto::convert::Era;
 use spec::dhcp::lease::Lease;
 use spec::{Secret, WorkerId, paths};
 
 use crate::config::values::{authority, boolean, duration, socket};
 
-/// Takes actions from a Tinkerbell workflow server, runs them in containers and reports them.
-///
-/// Every option can also be given by an environment variable, named in brackets. The password of the registry is read
-/// from REGISTRY_PASSWORD only.
+/// The options of every way to run.
 #[derive(Parser, Debug, Default)]
 #[command(name = "ironhook-agent", version)]
 pub struct Flags {
@@ -32,6 +30,19 @@ pub struct Flags {
     /// Whether to believe any certificate; default false [TINKERBELL_INSECURE_TLS, AGENT_GRPC_INSECURE_TLS]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tinkerbell_insecure_tls: Option<String>,
+    /// Certificate authorities, PEM, believed beside the system's [IRONHOOK_CA_FILE]
+    #[arg(long)]
+    ca_file: Option<String>,
+    /// Our certificate, PEM, for a server that asks for one [IRONHOOK_CLIENT_CERT]
+    #[arg(long)]
+    client_cert: Option<String>,
+    /// Its key, PEM [IRONHOOK_CLIENT_KEY]
+    #[arg(long)]
+    client_key: Option<String>,
+    /// auto: whichever service the server has; or classic, classic-0.8, v2 (GetAction), ironhook (classic with
+    /// ironhook.v1); default auto [IRONHOOK_PROTOCOL]
+    #[arg(long)]
+    protocol: Option<String>,
     /// Registry that is put in front of every image [DOCKER_REGISTRY]
     #[arg(long, short = 'r')]
     docker_registry: Option<String>,
@@ -53,7 +64,22 @@ pub struct Flags {
     /// Longest wait between two tries; default 3s [RETRY_INTERVAL]
     #[arg(long)]
     retry_interval: Option<String>,
-    /// Which executor runs actions; default docker [IRONHOOK_EXECUTOR]
+    /// Directory with an OCI layout of images that need no registry; can be repeated; default
+    /// /usr/share/ironhook/images and /etc/ironhook/images [IRONHOOK_IMAGES, separated by colons]
+    #[arg(long)]
+    images: Vec<PathBuf>,
+    /// Registries, separated by commas, that crun's images are read from without TLS [INSECURE_REGISTRIES]
+    #[arg(long)]
+    insecure_registries: Option<String>,
+    /// `builtin`: a stock action whose work one of ours does is run as ours; `stock`: as it is named; default stock
+    /// [IRONHOOK_ACTIONS]
+    #[arg(long)]
+    actions: Option<String>,
+    /// Whether the engine keeps its images in memory, so that a pull has to fit; default false [IRONHOOK_IMAGES_IN_MEMORY]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    images_in_memory: Option<String>,
+    /// Which executor runs actions: docker, crun, or auto: crun for ironhook/* images that this machine has, else docker;
+    /// default auto [IRONHOOK_EXECUTOR]
     #[arg(long)]
     executor: Option<String>,
     /// `privileged`: every action is; `declared`: those whose image has the label
@@ -71,6 +97,32 @@ pub enum Tls {
     Verified,
     /// Encrypted, with whomever it is.
     Unverified,
+}
+
+/// Which workflow service to speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// Whichever the server has, with `ironhook.v1` beside it if it has that.
+    Auto,
+    /// Under either of its prefixes.
+    Classic,
+    /// Of 0.6 to 0.8 only.
+    ClassicOld,
+    /// `GetAction`.
+    Newer,
+    /// Classic with `ironhook.v1`, and nothing less.
+    Ironhook,
+}
+
+impl Protocol {
+    /// The service, if only one is possible.
+    pub const fn era(self) -> Option<Era> {
+        match self {
+            Self::Auto => None,
+            Self::Classic | Self::ClassicOld | Self::Ironhook => Some(Era::Classic),
+            Self::Newer => Some(Era::Newer),
+        }
+    }
 }
 
 /// Which containers are privileged.
@@ -102,6 +154,14 @@ pub struct Config {
     pub authority: String,
     /// How to speak to it.
     pub tls: Tls,
+    /// Believed beside the system's certificate authorities, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate and its key, PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// From the boot script, single use. Only ever sent over verified TLS.
+    pub ticket: Option<Secret>,
+    /// Which service to speak.
+    pub protocol: Protocol,
     /// What is put in front of every image.
     pub registry: Option<String>,
     /// For its registry only.
@@ -118,6 +178,14 @@ pub struct Config {
     pub privileges: Privileges,
     /// One of [`crate::executor::Any::NAMES`].
     pub executor: String,
+    /// OCI layouts of images that need no registry.
+    pub images: Vec<PathBuf>,
+    /// Registries without TLS, for images without an engine.
+    pub plain_registries: Vec<String>,
+    /// Stock actions are run as ours.
+    pub builtin_actions: bool,
+    /// The engine keeps its images in memory.
+    pub images_in_memory: bool,
 }
 
 /// All that is wrong with flags and environment.
@@ -162,6 +230,13 @@ impl Reader<'_> {
 }
 
 impl Config {
+    /// As [`Config::resolve`], for a run without a server: who works and for whom need not be said.
+    pub fn local(mut flags: Flags, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        flags.id.get_or_insert_with(|| "local".to_owned());
+        flags.tinkerbell_grpc_authority.get_or_insert_with(|| "localhost:1".to_owned());
+        Self::resolve(flags, environment)
+    }
+
     /// Flags first, then environment, then defaults.
     pub fn resolve(flags: Flags, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut read = Reader { environment: &environment, problems: Vec::new() };
@@ -170,6 +245,10 @@ impl Config {
         let worker = worker(&mut read, flags.id, &run_dir);
         let authority = server(&mut read, flags.tinkerbell_grpc_authority);
         let tls = tls(&mut read, flags.tinkerbell_tls, flags.tinkerbell_insecure_tls);
+        let ca_file = read.text(("--ca-file", flags.ca_file), &["IRONHOOK_CA_FILE"]).map(PathBuf::from);
+        let identity = identity(&mut read, flags.client_cert, flags.client_key);
+        let ticket = read.text(("", None), &["IRONHOOK_TICKET"]).map(Secret::new).filter(|_| tls == Tls::Verified);
+        let protocol = read.parsed(("--protocol", flags.protocol), &["IRONHOOK_PROTOCOL"], values::protocol);
         let registry = read.text(("--docker-registry", flags.docker_registry), &["DOCKER_REGISTRY"]);
         let named = read.text(("--registry-name", flags.registry_name), &["AGENT_REGISTRY_NAME"]);
         let credentials = credentials(&mut read, flags.registry_username, registry.clone().or(named));
@@ -179,11 +258,20 @@ impl Config {
         let retry = read.parsed(("--retry-interval", flags.retry_interval), &["RETRY_INTERVAL"], duration);
         let executor = read.parsed(("--executor", flags.executor), &["IRONHOOK_EXECUTOR"], values::executor);
         let privileges = read.parsed(("--privileges", flags.privileges), &["IRONHOOK_PRIVILEGES"], values::privileges);
+        let images = images(&read, flags.images);
+        let plain = read.text(("--insecure-registries", flags.insecure_registries), &["INSECURE_REGISTRIES"]);
+        let actions = read.parsed(("--actions", flags.actions), &["IRONHOOK_ACTIONS"], values::builtin);
+        let in_memory = ("--images-in-memory", flags.images_in_memory);
+        let in_memory = read.parsed(in_memory, &["IRONHOOK_IMAGES_IN_MEMORY"], boolean);
         match (worker, authority, read.problems) {
             (Some(worker), Some(authority), problems) if problems.is_empty() => Ok(Self {
                 worker,
                 authority,
                 tls,
+                ca_file,
+                identity,
+                ticket,
+                protocol: protocol.unwrap_or(Protocol::Auto),
                 registry,
                 credentials,
                 sockets: sockets.map_or_else(default_sockets, |socket| vec![socket]),
@@ -191,10 +279,28 @@ impl Config {
                 run_dir,
                 retry_interval: retry.unwrap_or(Duration::from_secs(3)),
                 privileges: privileges.unwrap_or(Privileges::Privileged),
-                executor: executor.unwrap_or_else(|| "docker".to_owned()),
+                executor: executor.unwrap_or_else(|| "auto".to_owned()),
+                images,
+                plain_registries: plain
+                    .iter()
+                    .flat_map(|list| list.split(','))
+                    .map(|it| it.trim().to_owned())
+                    .collect(),
+                builtin_actions: actions.unwrap_or(false),
+                images_in_memory: in_memory.unwrap_or(false),
             }),
             (_, _, problems) => Err(ConfigError(problems)),
         }
+    }
+}
+
+fn images(read: &Reader<'_>, flags: Vec<PathBuf>) -> Vec<PathBuf> {
+    if !flags.is_empty() {
+        return flags;
+    }
+    match read.text(("", None), &["IRONHOOK_IMAGES"]) {
+        Some(list) => list.split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from).collect(),
+        None => vec![PathBuf::from(paths::BUILTIN_IMAGES), PathBuf::from(paths::SITE_IMAGES)],
     }
 }
 
@@ -240,6 +346,19 @@ fn tls(read: &mut Reader<'_>, tls: Option<String>, insecure: Option<String>) -> 
         (false, _) => Tls::Off,
         (true, false) => Tls::Verified,
         (true, true) => Tls::Unverified,
+    }
+}
+
+fn identity(read: &mut Reader<'_>, cert: Option<String>, key: Option<String>) -> Option<(PathBuf, PathBuf)> {
+    let cert = read.text(("--client-cert", cert), &["IRONHOOK_CLIENT_CERT"]);
+    let key = read.text(("--client-key", key), &["IRONHOOK_CLIENT_KEY"]);
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some((cert.into(), key.into())),
+        (None, None) => None,
+        _ => {
+            read.problems.push("--client-cert and --client-key are given together or not at all".to_owned());
+            None
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::Privileges;
+use crate::config::{Privileges, Protocol};
 use crate::executor::Any;
 
 /// `host:port`, as the field writes it: no scheme, no path.
@@ -70,11 +70,32 @@ pub fn privileges(text: &str) -> Result<Privileges, String> {
     }
 }
 
+/// Whether stock actions are replaced by ours.
+pub fn builtin(text: &str) -> Result<bool, String> {
+    match text {
+        "builtin" => Ok(true),
+        "stock" => Ok(false),
+        _ => Err(format!("{text:?} is neither builtin nor stock")),
+    }
+}
+
 /// The name of an executor.
 pub fn executor(text: &str) -> Result<String, String> {
     if Any::NAMES.contains(&text) {
         Ok(text.to_owned())
     } else {
         Err(format!("{text:?} is no executor; there are {}", Any::NAMES.join(", ")))
+    }
+}
+
+/// Which service to speak.
+pub fn protocol(text: &str) -> Result<Protocol, String> {
+    match text {
+        "auto" => Ok(Protocol::Auto),
+        "classic" => Ok(Protocol::Classic),
+        "classic-0.8" => Ok(Protocol::ClassicOld),
+        "v2" => Ok(Protocol::Newer),
+        "ironhook" => Ok(Protocol::Ironhook),
+        _ => Err(format!("{text:?} is none of auto, classic, classic-0.8, v2, ironhook")),
     }
 }

@@ -2,9 +2,14 @@
 //! order and writes down each step before the next, so an executor must find what an earlier life of the agent made.
 
 mod any;
+mod auto;
+pub mod crun;
 pub mod docker;
+mod image;
 mod logs;
+mod memory;
 mod outcome;
+mod place;
 #[cfg(debug_assertions)]
 mod process;
 
@@ -15,7 +20,9 @@ use crate::job::{Container, Finish, Job};
 use crate::progress::Reporter;
 
 any::executors! {
+    Auto(auto::Auto) = "auto",
     Docker(docker::Docker) = "docker",
+    Crun(crun::Crun) = "crun",
     #[cfg(debug_assertions)]
     Process(process::Process) = "process",
 }

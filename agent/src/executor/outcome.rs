@@ -67,7 +67,8 @@ fn timed_out(timeout: Duration, known: &Known) -> Failure {
 fn failed(status: i64, known: &Known) -> Failure {
     let exit_status = i32::try_from(status).ok();
     if !known.start_error.is_empty() {
-        let mut failure = Failure::new(Code::Start, "the container could not be started");
+        let (code, message) = start_failure(&known.start_error);
+        let mut failure = Failure::new(code, message);
         failure.causes.push(known.start_error.clone());
         return failure;
     }
@@ -86,6 +87,25 @@ fn failed(status: i64, known: &Known) -> Failure {
             exit_status,
             ..Failure::new(Code::ExitStatus, format!("it ended with exit status {status}{last}"))
         },
+    }
+}
+
+/// Runtimes have no codes for these, only words.
+pub fn start_failure(why: &str) -> (Code, &'static str) {
+    let says = |words: &[&str]| words.iter().any(|words| why.contains(words));
+    if says(&["no space left on device", "No space left on device"]) {
+        (Code::NoSpace, "no room left for the container")
+    } else if says(&[
+        "error mounting",
+        "mount `",
+        "invalid mount",
+        "invalid volume",
+        "invalid mode",
+        "must be absolute",
+    ]) {
+        (Code::BadMount, "a volume cannot be mounted into the container")
+    } else {
+        (Code::Start, "the container could not be started")
     }
 }
 

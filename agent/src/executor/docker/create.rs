@@ -3,47 +3,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bollard::models::{ContainerCreateBody, HostConfig};
-use proto::convert::Attempt;
+use bollard::models::{ContainerCreateBody, DeviceMapping, HostConfig};
 use spec::paths;
+use spec::privileges::{Device, Privileges};
 
+use crate::executor::place::{EVENTS_FILE, LABEL, WORKFLOW_TARGET, label, name};
 use crate::job::Job;
-use crate::text::{digest, sanitised};
-
-/// Finds the container of an action again.
-pub const LABEL: &str = "dev.ironhook.action";
-/// What an action's image asks for, where privileges are given only to those that declare them.
-pub const PRIVILEGES_LABEL: &str = "dev.ironhook.privileges";
-/// What an action's image says about being run again after a run that was cut off: `safe`, `resume` or `never`.
-pub const REPEAT_LABEL: &str = "dev.ironhook.repeat";
-/// Where an action sees its workflow's directory.
-const WORKFLOW_TARGET: &str = "/workflow";
-const EVENTS_FILE: &str = "events.jsonl";
-
-/// Unique per action of a workflow, readable, and legal for the engine: `ironhook_<task>_<action>_<digest>`.
-pub fn name(attempt: &Attempt) -> String {
-    let digest = digest(&[attempt.workflow.as_str(), &attempt.task, &attempt.action]) as u32;
-    let short = |text: &str| sanitised(text).chars().take(60).collect::<String>();
-    format!("ironhook_{}_{}_{digest:08x}", short(&attempt.task), short(&attempt.action))
-}
-
-/// The value of [`LABEL`].
-pub fn label(attempt: &Attempt) -> String {
-    attempt.to_string()
-}
-
-/// Whether an image's labels allow its action to be run again after a run that was cut off.
-pub fn may_repeat(labels: &HashMap<String, String>) -> bool {
-    labels.get(REPEAT_LABEL).is_some_and(|value| matches!(value.as_str(), "safe" | "resume"))
-}
-
-/// Whether an image's labels ask for privileges.
-pub fn declares_privileges(labels: &HashMap<String, String>) -> bool {
-    labels.get(PRIVILEGES_LABEL).is_some_and(|value| value == "privileged")
-}
 
 /// What the engine is asked for.
-pub fn body(job: &Job, image: String, privileged: bool, worker_dir: &Path) -> ContainerCreateBody {
+pub fn body(job: &Job, image: String, privileges: &Privileges, worker_dir: &Path) -> ContainerCreateBody {
     let action = &job.action;
     let worker = worker_dir.display();
     let mut environment = action.environment.clone();
@@ -68,7 +36,15 @@ pub fn body(job: &Job, image: String, privileged: bool, worker_dir: &Path) -> Co
         ])),
         host_config: Some(HostConfig {
             binds: Some(binds),
-            privileged: Some(privileged),
+            privileged: Some(privileges.privileged),
+            cap_add: Some(privileges.capabilities.clone()),
+            devices: Some(privileges.devices.iter().map(device).collect()),
+            memory: privileges.memory.and_then(|bytes| i64::try_from(bytes).ok()),
+            // What is written to disk instead would not be a limit.
+            memory_swap: privileges.memory.and_then(|bytes| i64::try_from(bytes).ok()),
+            pids_limit: privileges.pids.map(i64::from),
+            nano_cpus: privileges.millicpus.map(|millis| i64::from(millis) * 1_000_000),
+            security_opt: privileges.unconfined.then(|| vec!["seccomp=unconfined".to_owned()]),
             pid_mode: Some(action.pid.clone()).filter(|pid| !pid.is_empty()),
             ..HostConfig::default()
         }),
@@ -76,14 +52,12 @@ pub fn body(job: &Job, image: String, privileged: bool, worker_dir: &Path) -> Co
     }
 }
 
-/// The directory of an attempt's events, as agent and engine see it.
-pub fn events_dir(worker_dir: &Path, attempt: &Attempt) -> std::path::PathBuf {
-    worker_dir.join("events").join(name(attempt))
-}
-
-/// The file in it.
-pub fn events_file(worker_dir: &Path, attempt: &Attempt) -> std::path::PathBuf {
-    events_dir(worker_dir, attempt).join(EVENTS_FILE)
+fn device(device: &Device) -> DeviceMapping {
+    DeviceMapping {
+        path_on_host: Some(device.path.clone()),
+        path_in_container: Some(device.path.clone()),
+        cgroup_permissions: Some(device.access.clone()),
+    }
 }
 
 #[cfg(test)]
@@ -93,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_engine_is_asked_for_what_the_field_expects() {
-        let body = body(&job(), "i:latest".into(), true, Path::new("/worker"));
+        let body = body(&job(), "i:latest".into(), &Privileges::all(), Path::new("/worker"));
         let host = body.host_config.unwrap();
         let name = name(&job().attempt);
         assert_eq!(
@@ -107,30 +81,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_label_declares_is_all_that_is_given() {
+        let privileges =
+            "cap:SYS_BOOT device:/dev/kvm:rw memory:64M pids:9 cpus:0.5 seccomp:unconfined".parse().unwrap();
+        let host = body(&job(), "i".into(), &privileges, Path::new("/worker")).host_config.unwrap();
+        assert_eq!((host.privileged, host.cap_add), (Some(false), Some(vec!["SYS_BOOT".to_owned()])));
+        assert_eq!(host.devices.unwrap()[0].path_on_host.as_deref(), Some("/dev/kvm"));
+        assert_eq!((host.memory, host.pids_limit, host.nano_cpus), (Some(64 << 20), Some(9), Some(500_000_000)));
+        assert_eq!(host.security_opt, Some(vec!["seccomp=unconfined".to_owned()]));
+    }
+
+    #[test]
     fn a_template_that_mounts_there_itself_keeps_its_mount() {
         let mut job = job();
         job.action.volumes = vec!["/mine:/workflow:ro".into()];
-        let binds = body(&job, "i".into(), true, Path::new("/worker")).host_config.unwrap().binds.unwrap();
+        let binds =
+            body(&job, "i".into(), &Privileges::all(), Path::new("/worker")).host_config.unwrap().binds.unwrap();
         assert_eq!(binds.iter().filter(|bind| bind.contains(":/workflow")).count(), 1);
-    }
-
-    #[test]
-    fn only_an_image_that_says_so_is_run_again() {
-        let labels = |value: &str| HashMap::from([(REPEAT_LABEL.to_owned(), value.to_owned())]);
-        for (value, may) in [("safe", true), ("resume", true), ("never", false), ("", false), ("SAFE", false)] {
-            assert_eq!(may_repeat(&labels(value)), may, "{value}");
-        }
-        assert!(!may_repeat(&HashMap::new()));
-    }
-
-    #[test]
-    fn names_are_legal_and_differ_between_workflows_and_look_alikes() {
-        let mut other = job().attempt;
-        assert!(name(&other).starts_with("ironhook_os_install_write___"), "{}", name(&other));
-        other.workflow = "default/other".parse().unwrap();
-        assert_ne!(name(&other), name(&job().attempt));
-        let mut alike = job().attempt;
-        alike.task = "os_install".into();
-        assert_ne!(name(&alike), name(&job().attempt));
     }
 }

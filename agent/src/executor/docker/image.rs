@@ -20,12 +20,14 @@ pub fn reference(registry: Option<&str>, image: &str) -> String {
 
 /// The credentials, if they are for the registry of this image.
 pub fn credentials_for<'a>(credentials: Option<&'a Credentials>, reference: &str) -> Option<&'a Credentials> {
-    credentials.filter(|credentials| {
-        let server = credentials.server.trim_start_matches("https://").trim_start_matches("http://");
-        let server = server.split('/').next().unwrap_or_default();
-        let server = if matches!(server, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { server };
-        server == registry_of(reference)
-    })
+    credentials.filter(|credentials| registry_host(&credentials.server) == registry_of(reference))
+}
+
+/// The registry that people mean by an address, as names of images have it.
+pub fn registry_host(server: &str) -> &str {
+    let server = server.trim_start_matches("https://").trim_start_matches("http://");
+    let server = server.split('/').next().unwrap_or_default();
+    if matches!(server, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { server }
 }
 
 fn registry_of(reference: &str) -> &str {

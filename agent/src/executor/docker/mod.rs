@@ -8,12 +8,14 @@ mod image;
 mod pull;
 mod state;
 
+pub(super) use image::{reference, registry_host};
+
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use self::pull::Wanted;
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, ContainerState};
 use bollard::query_parameters::{
@@ -28,9 +30,9 @@ use tokio::sync::watch;
 use crate::backoff::Backoff;
 use crate::config::{Config, Credentials, Privileges};
 use crate::events;
-use crate::executor::Executor;
 use crate::executor::logs::Printer;
-use crate::executor::outcome::{Exit, Known, outcome};
+use crate::executor::outcome::{Exit, Known, outcome, start_failure as start_failure_of};
+use crate::executor::{Executor, place};
 use crate::job::{Container, Finish, Job};
 use crate::progress::{Reporter, describe};
 use crate::text::chain;
@@ -48,6 +50,7 @@ pub struct Docker {
     credentials: Option<Credentials>,
     worker_dir: PathBuf,
     privileges: Privileges,
+    images_in_memory: bool,
     printer: Printer,
 }
 
@@ -60,6 +63,7 @@ impl Docker {
             credentials: config.credentials.clone(),
             worker_dir: config.worker_dir.clone(),
             privileges: config.privileges,
+            images_in_memory: config.images_in_memory,
             printer: Printer::new(std::io::stdout()),
         }
     }
@@ -78,15 +82,17 @@ impl Executor for Docker {
         }
         let reference = image::reference(self.registry.as_deref(), &job.action.image);
         let docker = engine::ready(&self.sockets, Some(engine::BUDGET)).await?;
-        pull::pull(&docker, &reference, self.credentials.as_ref(), progress).await?;
+        let wanted =
+            Wanted { reference: &reference, credentials: self.credentials.as_ref(), in_memory: self.images_in_memory };
+        pull::pull(&docker, wanted, progress).await?;
         let name = &reference;
         let labels = self.ask("cannot read the image's labels", move |docker| labels(docker, name)).await?;
-        if resumed && !job.untouched && !create::may_repeat(&labels) {
-            return Err(cut_off());
+        if resumed && !job.untouched && !place::may_repeat(&labels) {
+            return Err(place::cut_off());
         }
-        self.make_directories(attempt)?;
-        let privileged = self.privileges == Privileges::Privileged || create::declares_privileges(&labels);
-        let body = &create::body(job, reference.clone(), privileged, &self.worker_dir);
+        let privileges = place::privileges(self.privileges, &labels)?;
+        place::make_directories(&self.worker_dir, attempt)?;
+        let body = &create::body(job, reference.clone(), &privileges, &self.worker_dir);
         self.ask("the container could not be created", move |docker| create(docker, attempt, body)).await
     }
 
@@ -116,7 +122,7 @@ impl Executor for Docker {
             done.send_replace(true);
             exit
         };
-        let file = create::events_file(&self.worker_dir, &job.attempt);
+        let file = place::events_file(&self.worker_dir, &job.attempt);
         let (exit, log_tail, told) = tokio::join!(
             exit,
             follow::log(&docker, id, &job.action.name, &self.printer, ended.clone()),
@@ -149,25 +155,11 @@ impl Executor for Docker {
             Ok(Err(failure)) => tracing::warn!(%attempt, "left in place: {}", failure.one_line()),
             Err(_) => tracing::warn!(%attempt, "left in place: the engine takes longer than {REMOVE:?} to remove it"),
         }
-        let _ = fs::remove_dir_all(create::events_dir(&self.worker_dir, attempt));
+        let _ = fs::remove_dir_all(place::events_dir(&self.worker_dir, attempt));
     }
 }
 
 impl Docker {
-    /// The directories of the workflow and of the attempt's events; the latter empty, and open to every user, since
-    /// an action need not be root.
-    fn make_directories(&self, attempt: &Attempt) -> Result<(), Failure> {
-        let events = create::events_dir(&self.worker_dir, attempt);
-        let _ = fs::remove_dir_all(&events);
-        let make = |path: PathBuf, mode| {
-            fs::create_dir_all(&path)
-                .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
-                .map_err(|error| Failure::new(Code::Start, format!("cannot make {}: {error}", path.display())))
-        };
-        make(self.worker_dir.join(attempt.workflow.as_str()), 0o755)?;
-        make(events, 0o777)
-    }
-
     /// Asks the engine for what a job needs before it runs.
     async fn ask<T, F>(&self, what: &str, call: impl Fn(bollard::Docker) -> F + Send + Sync) -> Result<T, Failure>
     where
@@ -211,7 +203,7 @@ impl Docker {
 }
 
 async fn find(docker: bollard::Docker, attempt: &Attempt) -> Result<Vec<String>, Error> {
-    let label = format!("{}={}", create::LABEL, create::label(attempt));
+    let label = format!("{}={}", place::LABEL, place::label(attempt));
     let options = ListContainersOptions {
         all: true,
         filters: Some(HashMap::from([("label".to_owned(), vec![label])])),
@@ -227,7 +219,7 @@ async fn labels(docker: bollard::Docker, reference: &str) -> Result<HashMap<Stri
 }
 
 async fn create(docker: bollard::Docker, attempt: &Attempt, body: &ContainerCreateBody) -> Result<String, Error> {
-    let name = create::name(attempt);
+    let name = place::name(attempt);
     let options = || CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
     let created = match docker.create_container(Some(options()), body.clone()).await {
         // The name is taken by one that was never started: nobody else names theirs so, and ours were looked for.
@@ -279,21 +271,15 @@ async fn remove(docker: bollard::Docker, id: &str) -> Result<(), Error> {
     }
 }
 
-/// No container is there for what the server holds for running, and this boot did not claim it.
-fn cut_off() -> Failure {
-    let label = create::REPEAT_LABEL;
-    let message = format!(
-        "the machine restarted while it ran, and its image does not say that it may run twice (label {label}=safe)"
-    );
-    Failure::new(Code::Lost, message)
-}
-
 fn is_missing(error: &Error) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code: 404, message } if message.contains("No such container"))
 }
 
 fn start_failure(what: &str, error: &Error) -> Failure {
-    Failure { causes: vec![chain(error)], ..Failure::new(Code::Start, what) }
+    let why = chain(error);
+    let (code, message) = start_failure_of(&why);
+    let message = if code == Code::Start { what } else { message };
+    Failure { causes: vec![why], ..Failure::new(code, message) }
 }
 
 fn short(id: &str) -> &str {

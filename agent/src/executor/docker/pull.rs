@@ -15,36 +15,53 @@ use spec::{Code, Failure};
 use crate::backoff::Backoff;
 use crate::config::Credentials;
 use crate::executor::docker::image;
+use crate::executor::memory;
 use crate::progress::Reporter;
 use crate::text::chain;
 
+/// Compressed and unpacked, a layer takes about so many times its size while it is pulled.
+const UNPACKED: u64 = 4;
+/// The engine's, and the kernel's, words.
+pub const NO_SPACE: &str = "no space left on device";
 /// How long causes that pass are given to pass.
 const BUDGET: Duration = Duration::from_secs(300);
 /// A pull that says nothing for so long is begun anew; what was downloaded is kept by the engine.
 const STALL: Duration = Duration::from_secs(120);
 
-/// Pulls until the image is there. The error says whether it does not exist or could not be had.
-pub async fn pull(
-    docker: &Docker,
-    reference: &str,
-    credentials: Option<&Credentials>,
-    progress: &Reporter,
-) -> Result<(), Failure> {
+/// What is pulled, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Its name.
+    pub reference: &'a str,
+    /// For its registry.
+    pub credentials: Option<&'a Credentials>,
+    /// The engine keeps it in memory, so it has to fit.
+    pub in_memory: bool,
+}
+
+/// Pulls until the image is there. The error says whether it does not exist, does not fit or could not be had.
+pub async fn pull(docker: &Docker, wanted: Wanted<'_>, progress: &Reporter) -> Result<(), Failure> {
+    let reference = wanted.reference;
     let begun = Instant::now();
     let mut backoff = Backoff::new(Duration::from_secs(10));
     tracing::info!(image = reference, "pulling");
     loop {
-        let error = match once(docker, reference, credentials, progress).await {
-            Ok(()) => {
+        let error = match once(docker, wanted, progress).await {
+            Ok(Ok(())) => {
                 tracing::info!(image = reference, ms = begun.elapsed().as_millis() as u64, "pulled");
                 return Ok(());
             }
+            Ok(Err(failure)) => return Err(failure),
             Err(error) => error,
         };
         let why = chain(&error);
         if docker.inspect_image(reference).await.is_ok() {
             tracing::warn!(image = reference, "not pulled, so the engine's own copy is used: {why}");
             return Ok(());
+        }
+        if why.contains(NO_SPACE) {
+            let message = format!("no room left for image {reference} where the engine keeps images");
+            return Err(Failure { causes: vec![why], ..Failure::new(Code::NoSpace, message) });
         }
         if image::is_final(&error) {
             let message = format!("image {reference} does not exist or may not be pulled");
@@ -59,12 +76,9 @@ pub async fn pull(
     }
 }
 
-async fn once(
-    docker: &Docker,
-    reference: &str,
-    credentials: Option<&Credentials>,
-    progress: &Reporter,
-) -> Result<(), Error> {
+/// One pull. Its failure, other than its error, is ours: it was ended because it would not fit.
+async fn once(docker: &Docker, wanted: Wanted<'_>, progress: &Reporter) -> Result<Result<(), Failure>, Error> {
+    let Wanted { reference, credentials, in_memory } = wanted;
     let options = CreateImageOptions { from_image: Some(reference.to_owned()), ..CreateImageOptions::default() };
     let login = image::credentials_for(credentials, reference).map(|credentials| DockerCredentials {
         username: Some(credentials.username.clone()),
@@ -77,10 +91,14 @@ async fn once(
     // Errors come as the answer's status or as an item in the middle: each item is looked at, to the end.
     while let Some(item) = tokio::time::timeout(STALL, stream.next()).await.map_err(|_| Error::RequestTimeoutError)? {
         if let Some((done, total)) = layers.add(&item?) {
+            let need = total.saturating_mul(UNPACKED).saturating_sub(done);
+            if let (true, Err(failure)) = (in_memory, memory::check(need, &format!("image {reference}"))) {
+                return Ok(Err(failure));
+            }
             progress.say(Progress { done, total, unit: "bytes".into(), message: format!("pulling {reference}") });
         }
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// Bytes of the layers that are being downloaded.

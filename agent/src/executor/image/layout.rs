@@ -1,0 +1,151 @@
+//! An OCI image layout on this machine: which image a name means, and its blobs, whose digests are checked as they are
+//! read. Sizes are bounded by what the layout itself says and by a limit for documents.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use fetch::registry::{Descriptor, Manifest, Reference};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+/// Of an index, manifest or configuration.
+const DOCUMENT: u64 = 4 << 20;
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const IMAGE_NAME: &str = "io.containerd.image.name";
+
+/// The layout cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// A file of it.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A document of it.
+    #[error("{path} is malformed")]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// A layout; it need not be there.
+#[derive(Debug)]
+pub struct Layout<'a> {
+    dir: &'a Path,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    manifests: Vec<Descriptor>,
+}
+
+impl<'a> Layout<'a> {
+    /// The one in this directory.
+    pub fn new(dir: &'a Path) -> Self {
+        Self { dir }
+    }
+
+    /// The image's digest and manifest, if the layout has it.
+    pub fn find(&self, wanted: &Reference) -> Result<Option<(String, Manifest)>, LayoutError> {
+        let path = self.dir.join("index.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let index: Index = self.read(&path, None)?;
+        let Some(entry) = index.manifests.into_iter().find(|entry| is_named(entry, wanted)) else { return Ok(None) };
+        let entry = self.for_this_machine(entry)?;
+        Ok(Some((entry.digest.clone(), self.read(&self.path(&entry), Some(&entry))?)))
+    }
+
+    fn for_this_machine(&self, entry: Descriptor) -> Result<Descriptor, LayoutError> {
+        if !entry.media_type.contains("index") && !entry.media_type.contains("manifest.list") {
+            return Ok(entry);
+        }
+        let index: Index = self.read(&self.path(&entry), Some(&entry))?;
+        let fits = |it: &Descriptor| it.platform.as_ref().is_some_and(|it| it.architecture == super::architecture());
+        Ok(index.manifests.into_iter().find(fits).unwrap_or(entry))
+    }
+
+    /// A small blob whole.
+    pub fn document(&self, blob: &Descriptor) -> Result<Vec<u8>, LayoutError> {
+        let path = self.path(blob);
+        let read = || {
+            let mut bytes = Vec::new();
+            self.blob(blob)?.take(DOCUMENT).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read().map_err(|source| LayoutError::Read { path: path.clone(), source })
+    }
+
+    /// A blob as a stream, which fails at its end when its digest is another.
+    pub fn blob(&self, blob: &Descriptor) -> io::Result<Box<dyn Read>> {
+        let file = File::open(self.path(blob))?;
+        Ok(Box::new(Checked { inner: file.take(blob.size), hash: Some(Sha256::new()), wanted: blob.digest.clone() }))
+    }
+
+    fn read<T: DeserializeOwned>(&self, path: &Path, blob: Option<&Descriptor>) -> Result<T, LayoutError> {
+        let bytes = match blob {
+            Some(blob) => self.document(blob)?,
+            None => {
+                let mut bytes = Vec::new();
+                let read = File::open(path).and_then(|file| file.take(DOCUMENT).read_to_end(&mut bytes));
+                read.map_err(|source| LayoutError::Read { path: path.to_owned(), source })?;
+                bytes
+            }
+        };
+        serde_json::from_slice(&bytes).map_err(|source| LayoutError::Malformed { path: path.to_owned(), source })
+    }
+
+    fn path(&self, blob: &Descriptor) -> PathBuf {
+        let hex: String = blob.digest.trim_start_matches("sha256:").chars().filter(char::is_ascii_hexdigit).collect();
+        self.dir.join("blobs/sha256").join(hex)
+    }
+}
+
+fn is_named(entry: &Descriptor, wanted: &Reference) -> bool {
+    let names = [REF_NAME, IMAGE_NAME].into_iter().filter_map(|key| entry.annotations.get(key));
+    let mut names = names.filter_map(|name| Reference::parse(name).ok());
+    match wanted.digest() {
+        Some(digest) => entry.digest == digest,
+        None => names.any(|name| with_tag(&name) == with_tag(wanted)),
+    }
+}
+
+fn with_tag(reference: &Reference) -> String {
+    let text = reference.to_string();
+    if text.rsplit('/').next().is_some_and(|last| last.contains(':')) { text } else { format!("{text}:latest") }
+}
+
+/// Reads on to its end, and says there whether the bytes were the right ones.
+struct Checked<R> {
+    inner: R,
+    hash: Option<Sha256>,
+    wanted: String,
+}
+
+impl<R: Read> Read for Checked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if let Some(hash) = &mut self.hash {
+            hash.update(&buffer[..n]);
+        }
+        let over = n == 0 && !buffer.is_empty();
+        if let Some(hash) = self.hash.take_if(|_| over) {
+            let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            if self.wanted != format!("sha256:{found}") {
+                return Err(io::Error::other(format!("{} came as sha256:{found}", self.wanted)));
+            }
+        }
+        Ok(n)
+    }
+}
