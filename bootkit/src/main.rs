@@ -10,6 +10,7 @@ mod engine;
 mod failure;
 mod lease;
 mod network;
+mod report;
 mod stage2;
 mod worker;
 
@@ -35,6 +36,8 @@ enum Step {
     Cmdline,
     /// Get an address by DHCP and keep it
     Network,
+    /// Send a report of what does not get on (`network` does so beside its work)
+    Report,
     /// Run the container engine
     Engine {
         /// The engine's program
@@ -56,6 +59,7 @@ impl Step {
         match self {
             Self::Cmdline => "cmdline",
             Self::Network => "network",
+            Self::Report => "report",
             Self::Engine { .. } => "engine",
             Self::Stage2 => "stage2",
             Self::Worker { .. } => "worker",
@@ -66,7 +70,16 @@ impl Step {
         let local = config::local().map_err(told)?;
         match self {
             Self::Cmdline => cmdline::report(&local).map_err(told),
-            Self::Network => match network::run(&local.fields).map_err(told)? {},
+            Self::Network => {
+                let line = local.fields.clone();
+                // Ends with the process.
+                std::thread::spawn(move || report::courier(&line));
+                match network::run(&local.fields).map_err(told)? {}
+            }
+            Self::Report => {
+                report::courier(&local.fields);
+                Ok(())
+            }
             Self::Engine { dockerd } => engine::run(&local.fields, dockerd).map_err(told),
             Self::Stage2 => stage2::run(&local.fields).map_err(told),
             Self::Worker { agent } => match worker::run(&local.fields, agent).map_err(told)? {},

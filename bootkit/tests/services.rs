@@ -160,7 +160,10 @@ fn a_worker_without_a_server_says_so_at_once() {
     let Some(lab) = lab("a_worker_without_a_server_says_so_at_once", "quiet") else { return };
     let (status, output) = lab.bootkit(&["worker"]).end();
     assert_eq!(status.code(), Some(1), "{output}");
-    assert!(output.starts_with("ironhook: worker failed [no_server]: no server to work for: grpc_authority"), "{output}");
+    assert!(
+        output.starts_with("ironhook: worker failed [no_server]: no server to work for: grpc_authority"),
+        "{output}"
+    );
 }
 
 #[test]

@@ -58,6 +58,9 @@ pub struct Config {
     /// Besides the same on the port of `http`.
     #[serde(default)]
     pub metadata: Service,
+    /// A file of keys (docs/command-line.md) that metadata tells every machine of ours: credentials of registries, proxies.
+    #[serde(default)]
+    pub credentials: Option<PathBuf>,
     /// The operator's, on loopback.
     #[serde(default)]
     pub api: Listen,

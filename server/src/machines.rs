@@ -116,6 +116,17 @@ impl Machines {
         Some(Arc::clone(&index.records[*at]))
     }
 
+    /// The machine with this interface.
+    pub fn record_by_mac(&self, mac: Mac) -> Option<Arc<Record>> {
+        let index = self.index.borrow();
+        index.by_mac.get(&mac).map(|at| Arc::clone(&index.records[*at]))
+    }
+
+    /// The machine of this Hardware.
+    pub fn record(&self, key: &Key) -> Option<Arc<Record>> {
+        self.index.borrow().records.iter().find(|record| record.key == *key).cloned()
+    }
+
     /// The machine of this worker.
     pub fn record_by_worker(&self, worker: &str) -> Option<Arc<Record>> {
         let index = self.index.borrow();

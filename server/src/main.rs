@@ -13,6 +13,7 @@ mod machines;
 mod metadata;
 mod netboot;
 mod objects;
+mod reports;
 mod shutdown;
 mod soft;
 mod store;

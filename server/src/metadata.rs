@@ -3,22 +3,38 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, FromRef, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::{Router, http};
 use serde_json::{Value, json};
+use spec::cmdline::{FROM_METADATA, site};
 
 use crate::machines::{Machines, Record};
 use crate::objects::hardware::{HardwareSpec, Instance, InstanceIp};
 
 type Peer = ConnectInfo<SocketAddr>;
 
+/// Where answers come from.
+#[derive(Clone)]
+struct Source {
+    machines: Machines,
+    /// Read anew for every answer, so that nothing of it stays here.
+    credentials: Option<PathBuf>,
+}
+
+impl FromRef<Source> for Machines {
+    fn from_ref(source: &Source) -> Self {
+        source.machines.clone()
+    }
+}
+
 /// The paths; wants to be served with the peers' addresses.
-pub fn router(machines: Machines) -> Router {
+pub fn router(machines: Machines, credentials: Option<PathBuf>) -> Router {
     let mut router = Router::new().route("/metadata", get(hack));
     for version in ["2009-04-04", "latest"] {
         router = router
@@ -26,12 +42,12 @@ pub fn router(machines: Machines) -> Router {
             .route(&format!("/{version}/"), get(top))
             .route(&format!("/{version}/{{*path}}"), get(tree));
     }
-    router.with_state(machines)
+    router.with_state(Source { machines, credentials })
 }
 
 /// A router of its own port.
-pub fn service(machines: Machines) -> Router {
-    router(machines).route("/healthz", get(|| async { "ok" }))
+pub fn service(machines: Machines, credentials: Option<PathBuf>) -> Router {
+    router(machines, credentials).route("/healthz", get(|| async { "ok" }))
 }
 
 async fn top(machines: State<Machines>, peer: Peer) -> Response {
@@ -53,16 +69,39 @@ fn answer(machines: &Machines, peer: Peer, path: &str) -> Response {
     }
 }
 
-async fn hack(State(machines): State<Machines>, peer: Peer) -> Response {
-    match known(&machines, peer, "metadata") {
-        Err(refused) => refused,
-        Ok(record) => {
-            let instance = instance(&record.spec);
-            let storage = instance.storage.unwrap_or_else(|| json!({"disks": [], "filesystems": []}));
-            let id = instance.id.unwrap_or_else(|| record.key.name.clone());
-            Json(json!({ "id": id, "metadata": { "instance": { "storage": storage } } })).into_response()
+async fn hack(State(source): State<Source>, peer: Peer) -> Response {
+    let record = match known(&source.machines, peer, "metadata") {
+        Err(refused) => return refused,
+        Ok(record) => record,
+    };
+    let instance = instance(&record.spec);
+    let storage = instance.storage.unwrap_or_else(|| json!({"disks": [], "filesystems": []}));
+    let id = instance.id.unwrap_or_else(|| record.key.name.clone());
+    let mut answer = json!({ "id": id, "metadata": { "instance": { "storage": storage } } });
+    match source.credentials.map(|path| keys(&path)) {
+        None => {}
+        Some(Ok(keys)) => answer["ironhook"] = keys,
+        Some(Err(error)) => {
+            // The machine asks again; without its credentials it would fail somewhere else.
+            tracing::error!(%error, "metadata cannot be answered");
+            return (StatusCode::SERVICE_UNAVAILABLE, "the server's file of credentials cannot be used\n")
+                .into_response();
         }
     }
+    Json(answer).into_response()
+}
+
+/// The file of keys as metadata tells them; the error names lines and never a value.
+fn keys(path: &std::path::Path) -> Result<Value, String> {
+    let failed = |what: String| format!("{}: {what}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let entries = site::parse(&text, true).map_err(|mistakes| {
+        failed(mistakes.iter().map(|m| format!("line {}: {}", m.line, m.what)).collect::<Vec<_>>().join("; "))
+    })?;
+    if let Some((key, _)) = entries.iter().find(|(key, _)| !FROM_METADATA.iter().any(|one| one.name == key.name)) {
+        return Err(failed(format!("{}: no machine takes this from metadata (docs/command-line.md)", key.name)));
+    }
+    Ok(entries.into_iter().map(|(key, value)| (key.name.to_owned(), Value::from(value))).collect())
 }
 
 // The refusal is a whole response, made once per unknown peer.

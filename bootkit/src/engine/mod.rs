@@ -110,7 +110,8 @@ fn apply(plan: &Plan) -> Result<(), EngineError> {
     }
     // The process number may belong to another by now, which would keep dockerd from starting.
     for path in [plan::PIDFILE, plan::SOCKET, IMAGES_READY] {
-        match fs::remove_file(path) {
+        // An engine that is asked for a container while it ends makes a directory of a socket that is gone.
+        match fs::remove_file(path).or_else(|error| fs::remove_dir(path).map_err(|_| error)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(EngineError::Remove { path: path.into(), source });
             }

@@ -36,7 +36,7 @@ pub fn lab(test: &str, cmdline: &str) -> Option<Lab> {
 }
 
 /// Around the capture of the test harness: a skip is always seen.
-fn skip(test: &str, why: &str) {
+pub fn skip(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIP {test}: {why}");
 }
 
@@ -77,6 +77,11 @@ impl Lab {
     /// Its text; empty when it is not there.
     pub fn text(&self, path: &str) -> String {
         fs::read_to_string(self.path(path)).unwrap_or_default()
+    }
+
+    /// The process that holds the network at the other end.
+    pub fn outside_pid(&self) -> u32 {
+        self.outside.id()
     }
 
     /// A program on the machine.

@@ -21,6 +21,9 @@ pub enum CliError {
     /// `serve` could not start or go on.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// `image add` could not do it.
+    #[error(transparent)]
+    Image(#[from] super::image::ImageError),
     /// A file of `apply`.
     #[error("cannot read {path}")]
     Read {
@@ -108,6 +111,12 @@ impl Client {
         let query: Vec<String> = query.iter().map(|(key, value)| format!("{key}={}", escaped(value))).collect();
         let response = self.send(self.request(Method::GET, &format!("{path}?{}", query.join("&")))).await?;
         response.text().await.map_err(|e| self.lost(e))
+    }
+
+    /// A file, whole.
+    pub async fn bytes(&self, path: &str) -> Result<Vec<u8>, CliError> {
+        let response = self.send(self.request(Method::GET, path)).await?;
+        Ok(response.bytes().await.map_err(|e| self.lost(e))?.to_vec())
     }
 
     /// A body without an end.

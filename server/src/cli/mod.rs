@@ -5,8 +5,10 @@ mod cancel;
 mod client;
 mod delete;
 mod get;
+mod image;
 mod logs;
 mod netboot;
+mod report;
 pub mod serve;
 mod show;
 mod watch;
@@ -49,8 +51,12 @@ enum Command {
     Cancel(cancel::Cancel),
     /// Show and switch the services that boot machines; say why a machine gets what it gets, and what is wrong.
     Netboot(netboot::Netboot),
+    /// Why a machine's last boot did not get on, and what it sent about it.
+    Report(report::Report),
     /// Delete an object.
     Delete(delete::Delete),
+    /// Add OS images to those that are served.
+    Image(image::Image),
 }
 
 /// Does what the command line says.
@@ -63,6 +69,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Logs(logs) => logs.run().await,
         Command::Cancel(cancel) => cancel.run().await,
         Command::Netboot(netboot) => netboot.run().await,
+        Command::Report(report) => report.run().await,
         Command::Delete(delete) => delete.run().await,
+        Command::Image(image) => image.run(),
     }
 }

@@ -25,6 +25,7 @@ use crate::machines::{self, Keeper};
 use crate::netboot::control::ControlError;
 use crate::netboot::settings::{Overrides, settings};
 use crate::netboot::{Control, Owner, Rack, Seen, Tickets};
+use crate::reports::Reports;
 use crate::shutdown::{self, Shutdown};
 use crate::soft::Soft;
 use crate::store::redb::RedbStore;
@@ -120,7 +121,9 @@ impl Serve {
         let (changes, current) = watch::channel(Arc::new(first));
         let netboot = Netboot::new(current, Arc::new(rack.clone()), Arc::new(loaders), Sink::new(sender));
         let served = netboot::http::router(netboot.clone(), config.netboot.caps());
-        let served = served.merge(metadata::router(engine.machines.clone()));
+        let served = served.merge(metadata::router(engine.machines.clone(), config.credentials.clone()));
+        let reports = Reports::new(state, engine.machines.clone());
+        let served = served.merge(reports.clone().for_machines());
         let file = (self.config.clone(), config.clone());
         let (owner, control) = Owner::start(file, sockets.grpc_port, (netboot.clone(), changes), served).await?;
         let view = View { netboot, control: control.clone(), seen, machines: engine.machines.clone() };
@@ -129,7 +132,7 @@ impl Serve {
         tasks.watch(broken);
         tasks.start(&engine, keeper, (sightings, rack));
         tasks.netboot(owner, control);
-        tasks.serve(sockets, engine, view);
+        tasks.serve(sockets, engine, view, (config.credentials.clone(), reports));
         let result = tokio::select! {
             signal = shutdown::asked() => signal.map_err(ServeError::Signals).map(|signal| tracing::info!(signal, "ending")),
             early = tasks.early() => Err(early),
@@ -215,12 +218,19 @@ impl Tasks {
         self.spawn("reader of SIGHUP", reload(control, self.shutdown.clone()));
     }
 
-    fn serve(&mut self, sockets: Sockets, engine: Engine, view: View) {
+    fn serve(&mut self, sockets: Sockets, engine: Engine, view: View, boots: (Option<PathBuf>, Reports)) {
+        let (credentials, reports) = boots;
         let Sockets { grpc, metadata, api, .. } = sockets;
         if let Some(listener) = metadata {
-            self.router("metadata", listener, metadata::service(engine.machines.clone()));
+            self.router("metadata", listener, metadata::service(engine.machines.clone(), credentials));
         }
-        self.router("api", api, api::router(engine.clone(), self.shutdown.clone()).merge(api::netboot::router(view)));
+        self.router(
+            "api",
+            api,
+            api::router(engine.clone(), self.shutdown.clone())
+                .merge(api::netboot::router(view))
+                .merge(reports.for_operators()),
+        );
         self.router("grpc", grpc, grpc::router(engine));
     }
 

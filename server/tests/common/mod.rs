@@ -83,6 +83,11 @@ pub struct Server {
 
 impl Server {
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, "")
+    }
+
+    /// With more lines in its configuration.
+    pub fn start_with(dir: &Path, more: &str) -> Self {
         let at = |name: &str| {
             let path = dir.join(name);
             std::fs::create_dir_all(&path).unwrap();
@@ -91,7 +96,7 @@ impl Server {
         let any = "{listen: 127.0.0.1:0}";
         let config = format!(
             "address: 127.0.0.1\nstate: {}\nartifacts: {}\nloaders: {}\nfiles: {}\ndhcp: off\ntftp: off\n\
-             http: {any}\ngrpc: {any}\nmetadata: {any}\napi: {any}\n",
+             http: {any}\ngrpc: {any}\nmetadata: {any}\napi: {any}\n{more}",
             at("state"),
             at("artifacts"),
             at("loaders"),
