@@ -1,9 +1,10 @@
-//! The body of a response as one stream of bytes over as many connections as it takes. Takes the rest of a broken
-//! transfer only where the server proves that it is the rest of the same file (RFC 9110 §13.1.5, §14).
+//! The body of a response as one stream of bytes over as many connections, and servers, as it takes. Takes the rest of a
+//! broken transfer only where the server proves that it is the rest of the same file (RFC 9110 §13.1.5, §14), or sends
+//! again what was there already.
 
 use std::io::{self, Read};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use reqwest::blocking;
@@ -11,6 +12,7 @@ use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
 };
 use tracing::warn;
+use twox_hash::XxHash3_128;
 
 use crate::backoff::Backoff;
 use crate::client::Client;
@@ -22,12 +24,34 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// The bytes of a file, in order, each once.
 #[derive(Debug)]
 pub struct Body {
-    client: Client,
+    /// Where the same file is; all but the current one are tried when that fails.
+    sources: Vec<Source>,
+    current: usize,
     response: blocking::Response,
     framing: Framing,
     validator: Option<String>,
     got: u64,
+    /// Of everything got so far, to be compared when a server begins again; nothing when reading began elsewhere.
+    seen: Option<Seen>,
     backoff: Backoff,
+}
+
+/// The hash of some bytes.
+struct Seen(XxHash3_128);
+
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seen")
+    }
+}
+
+#[derive(Debug)]
+struct Source {
+    client: Client,
+    /// It answers ranges with something else.
+    rangeless: bool,
+    /// It has another file, or none.
+    dead: bool,
 }
 
 /// How a connection ended before the body did.
@@ -36,20 +60,57 @@ struct Interruption {
     cause: Option<Cause>,
 }
 
-pub(crate) fn open(client: Client) -> Result<Response, Error> {
-    let response = answer(&client, &mut Backoff::new(client.options.patience))?;
-    match response.status() {
-        StatusCode::OK => Ok(start(client, response)),
-        status => Err(Error::Status { url: client.shown(), status: status.as_u16() }),
-    }
+/// What an attempt to go on came to.
+enum Attempt {
+    Resumed(blocking::Response),
+    /// Worth another attempt.
+    Failed(Interruption),
+    /// Not with this server.
+    Useless(Error),
+}
+
+pub(crate) fn open(clients: Vec<Client>) -> Result<Response, Error> {
+    let Some(patience) = clients.first().map(|client| client.options.patience) else {
+        return Err(Error::Url { url: String::new() });
+    };
+    let mut backoff = Backoff::new(patience);
+    let mut current = 0;
+    let (count, mut useless) = (clients.len(), 0);
+    let response = loop {
+        let client = &clients[current];
+        // One attempt each, as long as there is another one to be tried.
+        let mut once = Backoff::new(Duration::ZERO);
+        let error = match answer(client, if count == 1 { &mut backoff } else { &mut once }) {
+            Ok(response) if response.status() == StatusCode::OK => break response,
+            Ok(response) => {
+                useless += 1;
+                Error::Status { url: client.shown(), status: response.status().as_u16() }
+            }
+            Err(error) => error,
+        };
+        let wait = if count == 1 || useless >= count { None } else { backoff.next(Instant::now()) };
+        let Some(wait) = wait else { return Err(error) };
+        current = (current + 1) % count;
+        if current == 0 {
+            useless = 0;
+            thread::sleep(wait);
+        }
+    };
+    Ok(begin(clients, current, response))
 }
 
 /// The body of an answer that is at hand.
 pub(crate) fn start(client: Client, response: blocking::Response) -> Response {
-    let backoff = Backoff::new(client.options.patience);
+    begin(vec![client], 0, response)
+}
+
+fn begin(clients: Vec<Client>, current: usize, response: blocking::Response) -> Response {
+    let backoff = Backoff::new(clients[current].options.patience);
     let framing = framing(response.headers());
     let validator = validator(response.headers());
-    let reader = Body { client, response, framing, validator, got: 0, backoff };
+    let sources = clients.into_iter().map(|client| Source { client, rangeless: false, dead: false }).collect();
+    let seen = Some(Seen(XxHash3_128::new()));
+    let reader = Body { sources, current, response, framing, validator, got: 0, seen, backoff };
     Response { framing, reader }
 }
 
@@ -86,6 +147,9 @@ impl Read for Body {
                     self.got += n as u64;
                     if n > 0 {
                         self.backoff.progress();
+                        if let Some(Seen(seen)) = &mut self.seen {
+                            seen.write(&buf[..n]);
+                        }
                     }
                     return Ok(n);
                 }
@@ -98,76 +162,180 @@ impl Read for Body {
 }
 
 impl Body {
-    fn resume(&mut self, mut interruption: Interruption) -> Result<(), Error> {
-        if self.validator.is_none() && self.got > 0 {
-            return Err(self.ended(interruption, Why::NoValidator));
+    /// Goes on at `offset`, which the server has to allow.
+    pub(crate) fn seek(&mut self, offset: u64) -> Result<(), Error> {
+        self.seen = None;
+        self.got = offset;
+        self.backoff.progress();
+        match self.attempt() {
+            Attempt::Resumed(response) => {
+                self.response = response;
+                Ok(())
+            }
+            Attempt::Failed(interruption) => self.resume(interruption),
+            Attempt::Useless(error) => Err(error),
         }
+    }
+
+    /// Whether the rest of this file can be told from the rest of another one.
+    pub(crate) fn is_recognisable(&self) -> bool {
+        self.validator.is_some()
+    }
+
+    /// Why it is of no use to the caller.
+    pub(crate) fn refused(&self, why: Why) -> Error {
+        self.ended(Interruption::none(), why)
+    }
+
+    /// Where the next byte is read.
+    pub(crate) fn position(&self) -> u64 {
+        self.got
+    }
+
+    fn resume(&mut self, mut interruption: Interruption) -> Result<(), Error> {
         loop {
             let Some(wait) = self.backoff.next(Instant::now()) else {
                 return Err(self.ended(interruption, Why::Patience));
             };
-            warn!(
-                "download of {} broke after {} bytes; resuming in {:.1} s",
-                self.client.shown(),
-                self.got,
-                wait.as_secs_f32()
-            );
+            self.turn();
+            let (url, seconds) = (self.client().shown(), wait.as_secs_f32());
+            warn!("download of {url} broke after {} bytes; resuming in {seconds:.1} s", self.got);
             thread::sleep(wait);
-            let response = match self.rest().send() {
-                Ok(response) => response,
-                Err(e) => {
-                    interruption = Interruption { silent: e.is_timeout(), cause: Some(e.without_url().into()) };
-                    continue;
+            match self.attempt() {
+                Attempt::Resumed(response) => {
+                    self.response = response;
+                    return Ok(());
                 }
-            };
-            match response.status() {
-                StatusCode::PARTIAL_CONTENT if self.got > 0 => self.check_range(response.headers())?,
-                StatusCode::OK if self.got > 0 => return Err(self.ended(interruption, Why::SentWhole)),
-                StatusCode::OK if framing(response.headers()) == self.framing => {
-                    self.validator = validator(response.headers());
+                Attempt::Failed(why) => interruption = why,
+                Attempt::Useless(error) => {
+                    self.sources[self.current].dead = true;
+                    if self.sources.iter().all(|source| source.dead) {
+                        return Err(error);
+                    }
+                    interruption = Interruption { silent: false, cause: Some(error.into()) };
                 }
-                StatusCode::OK | StatusCode::RANGE_NOT_SATISFIABLE => {
-                    return Err(self.ended(interruption, Why::Changed));
-                }
-                status if may_pass(status) => continue,
-                status => return Err(Error::Status { url: self.client.shown(), status: status.as_u16() }),
             }
-            self.response = response;
-            return Ok(());
         }
     }
 
-    fn rest(&self) -> blocking::RequestBuilder {
-        match &self.validator {
-            Some(validator) if self.got > 0 => {
-                self.client.get().header(RANGE, format!("bytes={}-", self.got)).header(IF_RANGE, validator)
+    fn client(&self) -> &Client {
+        &self.sources[self.current].client
+    }
+
+    /// To the next server that is not out of the question.
+    fn turn(&mut self) {
+        let count = self.sources.len();
+        let next = (1..=count).map(|n| (self.current + n) % count).find(|n| !self.sources[*n].dead);
+        self.current = next.unwrap_or(self.current);
+    }
+
+    /// One request for the rest, or for everything where ranges are of no use.
+    fn attempt(&mut self) -> Attempt {
+        let source = &self.sources[self.current];
+        let range = self.validator.clone().filter(|_| self.got > 0 && !source.rangeless);
+        let is_ranged = range.is_some();
+        let request = match range {
+            Some(validator) => {
+                source.client.get().header(RANGE, format!("bytes={}-", self.got)).header(IF_RANGE, validator)
             }
-            _ => self.client.get(),
+            None => source.client.get(),
+        };
+        let response = match request.send() {
+            Ok(response) => response,
+            Err(e) => {
+                return Attempt::Failed(Interruption { silent: e.is_timeout(), cause: Some(e.without_url().into()) });
+            }
+        };
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT if is_ranged => self.rest(response),
+            StatusCode::OK => self.again(response),
+            StatusCode::RANGE_NOT_SATISFIABLE => Attempt::Useless(self.ended(Interruption::none(), Why::Changed)),
+            status if may_pass(status) => Attempt::Failed(Interruption::none()),
+            status => Attempt::Useless(Error::Status { url: self.client().shown(), status: status.as_u16() }),
         }
     }
 
     /// `bytes <first>-<last>/<total>`: it must begin where we stopped and be of a file as long as ours.
-    fn check_range(&self, headers: &HeaderMap) -> Result<(), Error> {
-        let sent = text(headers, CONTENT_RANGE).unwrap_or_default();
-        let total = match self.framing {
+    fn rest(&mut self, response: blocking::Response) -> Attempt {
+        let sent = text(response.headers(), CONTENT_RANGE).unwrap_or_default();
+        let theirs = validator(response.headers());
+        if theirs.is_some() && theirs != self.validator {
+            return Attempt::Useless(self.ended(Interruption::none(), Why::Changed));
+        }
+        if range_fits(&sent, self.got, self.total()) {
+            return Attempt::Resumed(response);
+        }
+        let error = Error::Range { url: self.client().shown(), from: self.got, sent };
+        match self.seen {
+            Some(_) => {
+                self.sources[self.current].rangeless = true;
+                Attempt::Failed(Interruption { silent: false, cause: Some(error.into()) })
+            }
+            None => Attempt::Useless(error),
+        }
+    }
+
+    /// The whole file once more: what we have of it already has to be the same.
+    fn again(&mut self, mut response: blocking::Response) -> Attempt {
+        let changed = framing(response.headers()) != self.framing;
+        match &self.seen {
+            _ if changed => return Attempt::Useless(self.ended(Interruption::none(), Why::Changed)),
+            // Read in any order, it has to be the same version throughout.
+            None if self.got == 0 && validator(response.headers()) != self.validator => {
+                return Attempt::Useless(self.ended(Interruption::none(), Why::Changed));
+            }
+            _ if self.got == 0 => {}
+            None => return Attempt::Useless(self.ended(Interruption::none(), Why::SentWhole)),
+            Some(Seen(seen)) => match beginning(&mut response, self.got) {
+                Ok(Some(hash)) if hash == seen.finish_128() => {}
+                Ok(Some(_)) => return Attempt::Useless(self.ended(Interruption::none(), Why::Changed)),
+                Ok(None) => return Attempt::Failed(Interruption::none()),
+                Err(e) => return Attempt::Failed(Interruption { silent: is_timeout(&e), cause: Some(e.into()) }),
+            },
+        }
+        self.validator = validator(response.headers());
+        Attempt::Resumed(response)
+    }
+
+    fn total(&self) -> Option<u64> {
+        match self.framing {
             Framing::Length(total) => Some(total),
             Framing::Chunked | Framing::UntilClose => None,
-        };
-        if range_fits(&sent, self.got, total) {
-            Ok(())
-        } else {
-            Err(Error::Range { url: self.client.shown(), from: self.got, sent })
         }
     }
 
     fn ended(&self, interruption: Interruption, why: Why) -> Error {
-        let (url, got, source) = (self.client.shown(), self.got, interruption.cause);
+        let (url, got, source) = (self.client().shown(), self.got, interruption.cause);
         match self.framing {
-            _ if interruption.silent => Error::Stalled { url, silence: self.client.options.stall, got, why },
+            _ if interruption.silent => Error::Stalled { url, silence: self.client().options.stall, got, why },
             Framing::Length(expected) => Error::Truncated { url, expected, got, why, source },
             Framing::Chunked | Framing::UntilClose => Error::Broken { url, got, why, source },
         }
     }
+}
+
+impl Interruption {
+    fn none() -> Self {
+        Self { silent: false, cause: None }
+    }
+}
+
+/// The hash of the first `len` bytes; nothing when there are fewer.
+fn beginning(from: &mut blocking::Response, len: u64) -> io::Result<Option<u128>> {
+    let mut hash = XxHash3_128::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut left = len;
+    while left > 0 {
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        match from.read(&mut buffer[..most])? {
+            0 => return Ok(None),
+            n => {
+                hash.write(&buffer[..n]);
+                left -= n as u64;
+            }
+        }
+    }
+    Ok(Some(hash.finish_128()))
 }
 
 fn range_fits(sent: &str, from: u64, total: Option<u64>) -> bool {

@@ -6,6 +6,8 @@ mod backoff;
 mod body;
 mod client;
 mod error;
+pub mod push;
+mod ranged;
 mod redact;
 pub mod registry;
 
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 pub use body::Body;
 pub use error::{Error, Why};
+pub use ranged::Ranged;
 pub use redact::redacted;
 
 /// How to fetch. Proxies come from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`).
@@ -73,5 +76,10 @@ impl Response {
 
 /// Asks for the file, trying again as `options` say, and returns when its first byte can be read.
 pub fn open(url: &str, options: &Options) -> Result<Response, Error> {
-    body::open(client::Client::new(url, options)?)
+    body::open(vec![client::Client::new(url, options)?])
+}
+
+/// The same file from whichever of its mirrors answers, and goes on answering.
+pub fn open_any(urls: &[String], options: &Options) -> Result<Response, Error> {
+    body::open(urls.iter().map(|url| client::Client::new(url, options)).collect::<Result<_, _>>()?)
 }

@@ -7,9 +7,10 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use fetch::{Error, Framing, Options, Why, open};
+use fetch::{Error, Framing, Options, Ranged, Why, open, open_any};
 
 /// What the server writes, then the connection ends, at once or by staying silent until the client goes.
+#[derive(Clone)]
 struct Scene {
     answer: Vec<u8>,
     silent: bool,
@@ -125,31 +126,83 @@ fn a_cut_body_is_taken_up_where_it_ended() {
 }
 
 #[test]
-fn a_wrong_content_range_ends_the_transfer() {
+fn after_a_wrong_content_range_the_whole_file_is_asked_for() {
     let stage = Stage::play(vec![
         scene(WHOLE, b"0123"),
         scene("206 Partial\r\nContent-Length: 6\r\nContent-Range: bytes 3-9/10", b"3456789"),
+        scene(WHOLE, b"0123456789"),
     ]);
-    let text = failure(&stage.url, &options());
-    assert!(text.contains("from 4") && text.contains("bytes 3-9/10"), "{text}");
-    stage.end();
+    assert_eq!(read(&stage.url, &options()).unwrap(), b"0123456789");
+    assert!(!stage.end()[2].contains("range: bytes"), "a range was asked for again");
 }
 
 #[test]
 fn a_file_that_changed_is_not_glued_together() {
-    let stage = Stage::play(vec![scene(WHOLE, b"0123"), scene(WHOLE, b"abcdefghij")]);
-    let error = read(&stage.url, &options()).unwrap_err();
-    let found = Error::within(&error).unwrap();
-    assert!(matches!(found, Error::Truncated { got: 4, why: Why::SentWhole, .. }), "{found:?}");
+    for answer in [
+        scene(WHOLE, b"abcdefghij"),
+        scene("200 OK\r\nContent-Length: 11\r\nETag: \"a\"", b"01234567890"),
+        scene("206 Partial\r\nContent-Length: 6\r\nContent-Range: bytes 4-9/10\r\nETag: \"b\"", b"456789"),
+        scene("416 No\r\nContent-Length: 0", b""),
+    ] {
+        let stage = Stage::play(vec![scene(WHOLE, b"0123"), answer]);
+        let error = read(&stage.url, &options()).unwrap_err();
+        let found = Error::within(&error).unwrap();
+        assert!(matches!(found, Error::Truncated { got: 4, why: Why::Changed, .. }), "{found:?}");
+        stage.end();
+    }
+}
+
+#[test]
+fn a_server_that_begins_again_is_followed_when_it_sends_the_same() {
+    let whole = "200 OK\r\nContent-Length: 10\r\nETag: W/\"a\"";
+    let stage = Stage::play(vec![scene(whole, b"0123"), scene(whole, b"01"), scene(whole, b"0123456789")]);
+    assert_eq!(read(&stage.url, &options()).unwrap(), b"0123456789");
     stage.end();
 }
 
 #[test]
-fn without_a_validator_nothing_is_resumed() {
-    let stage = Stage::play(vec![scene("200 OK\r\nContent-Length: 10\r\nETag: W/\"a\"", b"0123")]);
-    let error = read(&stage.url, &options()).unwrap_err();
-    let found = Error::within(&error).unwrap();
-    assert!(matches!(found, Error::Truncated { why: Why::NoValidator, .. }), "{found:?}");
+fn a_mirror_takes_over_in_the_middle_and_one_that_is_gone_is_passed_over() {
+    let gone = Stage::play(vec![scene("404 Not Found\r\nContent-Length: 0", b""); 2]);
+    let first = Stage::play(vec![scene(WHOLE, b"0123")]);
+    let second = Stage::play(vec![scene("206 Partial\r\nContent-Length: 6\r\nContent-Range: bytes 4-9/10", b"456789")]);
+    let urls = [gone.url.clone(), first.url.clone(), second.url.clone()];
+    let mut bytes = Vec::new();
+    open_any(&urls, &options()).unwrap().reader.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"0123456789");
+    assert!(second.end()[0].contains("range: bytes=4-\n"));
+    first.end();
+    drop(gone);
+}
+
+#[test]
+fn a_mirror_with_another_file_is_passed_over() {
+    let first = Stage::play(vec![scene(WHOLE, b"0123"), scene(WHOLE, b"0123456789")]);
+    let other = Stage::play(vec![scene("200 OK\r\nContent-Length: 10\r\nETag: \"z\"", b"abcdefghij")]);
+    let urls = [first.url.clone(), other.url.clone()];
+    let mut bytes = Vec::new();
+    open_any(&urls, &options()).unwrap().reader.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"0123456789");
+    other.end();
+    first.end();
+}
+
+#[test]
+fn a_file_is_read_in_any_order_and_only_one_version_of_it() {
+    let range = |text: &str| format!("206 Partial\r\nContent-Length: 3\r\nContent-Range: bytes {text}/10");
+    let stage = Stage::play(vec![
+        scene(WHOLE, b"0123"),
+        scene(&range("1-3"), b"123"),
+        scene("200 OK\r\nContent-Length: 10\r\nETag: \"b\"", b"abcdefghij"),
+    ]);
+    let mut file = Ranged::open(std::slice::from_ref(&stage.url), &options()).unwrap();
+    let mut bytes = [0; 2];
+    file.read_at(&mut bytes, 2).unwrap();
+    assert_eq!((&bytes, file.length()), (b"23", 10));
+    file.read_at(&mut bytes, 1).unwrap();
+    assert_eq!(&bytes, b"12");
+    let error = file.read_at(&mut bytes, 0).unwrap_err();
+    assert!(Error::within(&error).is_some(), "{error}");
+    assert!(file.read_at(&mut bytes, 10).is_err());
     stage.end();
 }
 
@@ -172,7 +225,7 @@ fn a_silent_server_is_a_stall() {
 #[test]
 fn a_cut_chunked_body_is_broken() {
     let stage = Stage::play(vec![scene("200 OK\r\nTransfer-Encoding: chunked", b"4\r\n0123\r\n")]);
-    let text = failure(&stage.url, &options());
+    let text = failure(&stage.url, &impatient());
     assert!(text.contains("broke after 4 bytes"), "{text}");
     stage.end();
 }

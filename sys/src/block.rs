@@ -212,6 +212,22 @@ impl Device {
         Ok(())
     }
 
+    /// Makes the bytes zero without transferring them (fallocate(2), `FALLOC_FL_PUNCH_HOLE`); false when the device has no
+    /// such command. Never falls back to writing.
+    pub fn punch(&self, offset: u64, len: u64) -> io::Result<bool> {
+        let range = |n: u64| i64::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        let (offset, len) = (range(offset)?, range(len)?);
+        // SAFETY: fallocate(2) takes no pointers, and the descriptor is open for the call.
+        match unsafe { libc::fallocate(self.file.as_raw_fd(), mode, offset, len) } {
+            0 => Ok(true),
+            _ => match Errno::last() {
+                Errno::EOPNOTSUPP | Errno::ENODEV | Errno::ENOSYS | Errno::EINVAL => Ok(false),
+                errno => Err(errno.into()),
+            },
+        }
+    }
+
     /// Tells the device that the bytes are not needed; promises nothing about what is read afterwards.
     pub fn discard(&self, offset: u64, len: u64) -> Result<(), Error> {
         // SAFETY: BLKDISCARD (linux/fs.h) reads two u64, offset and length; the array lives for the call.

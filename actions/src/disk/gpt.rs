@@ -45,6 +45,15 @@ pub enum Error {
         /// Of the disk.
         has: u32,
     },
+    /// Its numbers count sectors of an unknown size, which is nearly always 512 bytes.
+    #[error(
+        "the image has a DOS partition table, which is made for sectors of 512 bytes, the disk has sectors of {has} \
+         bytes: it would not boot (SECTOR_SIZE_POLICY=ignore to write it all the same)"
+    )]
+    DosTable {
+        /// Of the disk.
+        has: u32,
+    },
     /// Sectors of a size that no table is defined for.
     #[error("sectors of {0} bytes are not supported")]
     UnknownSectorSize(u32),

@@ -1,5 +1,5 @@
-//! From a stream of bytes to a disk: one thread reads (fetches, hashes, decodes), one writes, a few aligned buffers go
-//! round between them. The ends of the disk are held back. Must not know what the bytes are.
+//! From a stream of bytes to a disk: one thread reads what others fetch, hash and decode, two write, a few aligned buffers
+//! go round between them. The ends of the disk are held back. Must not know what the bytes are.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,7 +15,13 @@ use crate::failed::Coded;
 /// Bytes of one write.
 pub const CHUNK: usize = 4 << 20;
 /// Buffers that go round; this times [`CHUNK`] is all the memory a write takes.
-const BUFFERS: usize = 5;
+const BUFFERS: usize = 6;
+/// Threads that write, so that the disk has something to do while one of them looks for zeros.
+const WRITERS: usize = 2;
+/// A run of zeros shorter than this is written like anything else.
+pub const GRANULE: usize = 64 << 10;
+/// The longest hole that is made at once.
+const HOLE: u64 = 256 << 20;
 
 /// Why the body did not get onto the disk.
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +64,23 @@ impl Coded for Error {
 pub trait Sink: Sync {
     /// Writes all of `bytes` at `offset`; both are multiples of the sector size.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Whether [`Sink::zero`] may do something.
+    fn can_zero(&self) -> bool {
+        false
+    }
+
+    /// Makes bytes zero without writing them; false when they have to be written after all.
+    fn zero(&self, _offset: u64, _len: u64) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
-impl Sink for sys::block::Device {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        Self::write_at(self, bytes, offset)
+/// What goes onto the disk, in order.
+pub trait Bytes: Read {
+    /// Passes over zeros that need not be read, at most so many; a multiple of [`GRANULE`].
+    fn skip_zeros(&mut self, _most: u64) -> io::Result<u64> {
+        Ok(0)
     }
 }
 
@@ -101,9 +119,8 @@ pub struct Sample {
 }
 
 impl Sample {
-    fn of(chunk: &Chunk) -> Self {
-        let bytes = &chunk.bytes[..chunk.len];
-        Self { offset: chunk.offset, len: bytes.len(), sha256: Sha256::digest(bytes).into() }
+    fn of(offset: u64, bytes: &[u8]) -> Self {
+        Self { offset, len: bytes.len(), sha256: Sha256::digest(bytes).into() }
     }
 }
 
@@ -127,46 +144,99 @@ pub struct Geometry {
     pub sector: u32,
 }
 
+/// Work for a writing thread.
 struct Chunk {
     offset: u64,
-    bytes: Aligned,
-    len: usize,
+    what: What,
+    /// Whether it is to be read back.
+    is_sample: bool,
+}
+
+enum What {
+    /// The first so many of these bytes.
+    Bytes(Aligned, usize),
+    Zeros(u64),
 }
 
 /// Brings all of `content` onto the disk but for its ends. `tick` is called after each chunk.
-pub fn pump<C: Read + ?Sized>(
+pub fn pump<C: Bytes + ?Sized>(
     content: &mut C,
     sink: &dyn Sink,
     geometry: Geometry,
     depth: Depth,
     tick: &mut dyn FnMut(&C),
 ) -> Result<Streamed, Error> {
-    let (to_writer, chunks) = channel();
     let (to_reader, buffers) = channel();
     for _ in 0..BUFFERS {
         // The receiver is two lines up.
         let _ = to_reader.send(Aligned::zeroed(CHUNK));
     }
     thread::scope(|scope| {
-        let writer = scope.spawn(move || write_all(sink, &chunks, &to_reader, depth));
-        let read = read_all(content, geometry, &Pipe { to_writer, buffers }, tick);
-        let samples = writer.join().map_err(|_| Error::Writer)?;
-        // When the writer failed, the reader only noticed that it was gone.
-        let (samples, (length, held)) = (samples?, read?);
+        let mut to_writers = Vec::new();
+        let mut writers = Vec::new();
+        for _ in 0..WRITERS {
+            let (to_writer, chunks) = channel();
+            let to_reader = to_reader.clone();
+            to_writers.push(to_writer);
+            writers.push(scope.spawn(move || write_all(sink, &chunks, &to_reader)));
+        }
+        drop(to_reader);
+        let mut pipe = Pipe { to_writers, buffers, depth, count: 0, held_back: None };
+        let read = read_all(content, geometry, &mut pipe, tick).and_then(|done| pipe.flush().map(|()| done));
+        drop(pipe);
+        let mut samples = Vec::new();
+        let mut first = Ok(());
+        for writer in writers {
+            match writer.join() {
+                Ok(Ok(some)) => samples.extend(some),
+                Ok(Err(e)) => first = first.and(Err(e)),
+                Err(_) => first = first.and(Err(Error::Writer)),
+            }
+        }
+        // When a writer failed, the reader only noticed that it was gone.
+        first?;
+        let (length, held) = read?;
+        samples.sort_unstable_by_key(|sample| sample.offset);
         Ok(Streamed { length, held, samples })
     })
 }
 
 /// The reader's side. Bounded by the number of buffers.
 struct Pipe {
-    to_writer: Sender<Chunk>,
+    to_writers: Vec<Sender<Chunk>>,
     buffers: Receiver<Aligned>,
+    depth: Depth,
+    count: u64,
+    /// The last one is always a sample, and which one that is shows only at the end.
+    held_back: Option<Chunk>,
 }
 
-fn read_all<C: Read + ?Sized>(
+impl Pipe {
+    fn send(&mut self, offset: u64, what: What) -> Result<(), Error> {
+        let is_sample = self.depth.wants(self.count);
+        match self.held_back.replace(Chunk { offset, what, is_sample }) {
+            Some(chunk) => self.pass(chunk),
+            None => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        let Some(mut chunk) = self.held_back.take() else { return Ok(()) };
+        chunk.is_sample = self.depth != Depth::None;
+        self.pass(chunk)
+    }
+
+    fn pass(&mut self, chunk: Chunk) -> Result<(), Error> {
+        let writer = self.count as usize % self.to_writers.len();
+        self.count += 1;
+        self.to_writers[writer].send(chunk).map_err(|_| Error::Writer)
+    }
+}
+
+fn read_all<C: Bytes + ?Sized>(
     content: &mut C,
     geometry: Geometry,
-    pipe: &Pipe,
+    pipe: &mut Pipe,
     tick: &mut dyn FnMut(&C),
 ) -> Result<(u64, Held), Error> {
     let mut held = Held::new(geometry.size);
@@ -174,13 +244,22 @@ fn read_all<C: Read + ?Sized>(
     let mut length = fill(content, &mut held.head)? as u64;
     tick(content);
     while length >= END && length < tail_start {
+        let most = if pipe.depth == Depth::Full { CHUNK as u64 } else { HOLE };
+        let hole = content.skip_zeros(most.min((tail_start - length) / GRANULE as u64 * GRANULE as u64));
+        let hole = hole.map_err(Error::Content)?;
+        if hole > 0 {
+            pipe.send(length, What::Zeros(hole))?;
+            length += hole;
+            tick(content);
+            continue;
+        }
         let mut bytes = pipe.buffers.recv().map_err(|_| Error::Writer)?;
         let room = CHUNK.min((tail_start - length) as usize);
         let got = fill(content, &mut bytes[..room])?;
         let len = got.next_multiple_of(geometry.sector as usize);
         bytes[got..len].fill(0);
         if got > 0 {
-            pipe.to_writer.send(Chunk { offset: length, bytes, len }).map_err(|_| Error::Writer)?;
+            pipe.send(length, What::Bytes(bytes, len))?;
         }
         length += got as u64;
         tick(content);
@@ -211,152 +290,70 @@ fn fill<C: Read + ?Sized>(content: &mut C, buf: &mut [u8]) -> Result<usize, Erro
     Ok(got)
 }
 
-fn write_all(
-    sink: &dyn Sink,
-    chunks: &Receiver<Chunk>,
-    buffers: &Sender<Aligned>,
-    depth: Depth,
-) -> Result<Vec<Sample>, Error> {
+fn write_all(sink: &dyn Sink, chunks: &Receiver<Chunk>, buffers: &Sender<Aligned>) -> Result<Vec<Sample>, Error> {
     let mut samples = Vec::new();
-    // Kept until the next one comes, because the last one is always a sample.
-    let mut last: Option<Chunk> = None;
-    for (index, chunk) in (0..).zip(chunks) {
-        sink.write_at(&chunk.bytes[..chunk.len], chunk.offset).map_err(|source| Error::Write {
-            offset: chunk.offset,
-            len: chunk.len,
-            source,
-        })?;
-        if depth.wants(index) {
-            samples.push(Sample::of(&chunk));
-        }
-        if let Some(done) = last.replace(chunk) {
-            // The reader may have ended.
-            let _ = buffers.send(done.bytes);
-        }
-    }
-    if let Some(chunk) = last.filter(|_| depth != Depth::None) {
-        let sample = Sample::of(&chunk);
-        if samples.last() != Some(&sample) {
-            samples.push(sample);
+    for Chunk { offset, what, is_sample } in chunks {
+        match what {
+            What::Bytes(bytes, len) => {
+                put(sink, &bytes[..len], offset)?;
+                if is_sample {
+                    samples.push(Sample::of(offset, &bytes[..len]));
+                }
+                // The reader may have ended.
+                let _ = buffers.send(bytes);
+            }
+            What::Zeros(len) => {
+                put_zeros(sink, offset, len)?;
+                if is_sample {
+                    samples.push(Sample::of(offset, &vec![0; len.min(CHUNK as u64) as usize]));
+                }
+            }
         }
     }
     Ok(samples)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::sync::Mutex;
-
-    /// A disk in memory that fails at one offset.
-    struct Memory {
-        bytes: Mutex<Vec<u8>>,
-        bad: Option<u64>,
-    }
-
-    impl Sink for Memory {
-        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-            assert_eq!((offset % 512, bytes.len() % 512, bytes.as_ptr() as usize % 512), (0, 0, 0));
-            if self.bad.is_some_and(|bad| (offset..offset + bytes.len() as u64).contains(&bad)) {
-                return Err(io::Error::other("bad sector"));
-            }
-            self.bytes.lock().unwrap()[offset as usize..][..bytes.len()].copy_from_slice(bytes);
-            Ok(())
+/// Writes what is not zero; what is zero need not travel where the disk can make it so by itself.
+fn put(sink: &dyn Sink, bytes: &[u8], offset: u64) -> Result<(), Error> {
+    let mut start = 0;
+    while start < bytes.len() {
+        let (len, is_zero) = if sink.can_zero() { run(&bytes[start..]) } else { (bytes.len() - start, false) };
+        let at = offset + start as u64;
+        let failed = |source| Error::Write { offset: at, len, source };
+        if !(is_zero && sink.zero(at, len as u64).map_err(failed)?) {
+            sink.write_at(&bytes[start..start + len], at).map_err(failed)?;
         }
+        start += len;
     }
-
-    /// Gives few bytes at a time.
-    struct Trickle<'a>(&'a [u8], usize);
-
-    impl Read for Trickle<'_> {
-        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            let n = buf.len().min(self.1);
-            self.0.read(&mut buf[..n])
-        }
-    }
-
-    fn disk(size: u64, bad: Option<u64>) -> Memory {
-        Memory { bytes: Mutex::new(vec![0xaa; size as usize]), bad }
-    }
-
-    fn content(len: usize) -> Vec<u8> {
-        (0..len).map(|n| ((n * 31) >> 3) as u8 | 1).collect()
-    }
-
-    fn run(content: &[u8], step: usize, sink: &Memory, depth: Depth) -> Result<Streamed, Error> {
-        let size = sink.bytes.lock().unwrap().len() as u64;
-        pump(&mut Trickle(content, step), sink, Geometry { size, sector: 512 }, depth, &mut |_| ())
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-        #[test]
-        fn body_and_held_ends_together_are_the_content(
-            len in 0usize..14 << 20, size in 2u64..14, step in 100usize..1 << 20,
-        ) {
-            let size = size << 20;
-            let sink = disk(size, None);
-            let content = content(len);
-            match run(&content, step, &sink, Depth::Full) {
-                Err(Error::TooLarge { .. }) => prop_assert!(len as u64 > size),
-                result => {
-                    let streamed = result.unwrap();
-                    prop_assert_eq!(streamed.length, len as u64);
-                    let mut bytes = sink.bytes.into_inner().unwrap();
-                    prop_assert!(bytes[..END as usize].iter().all(|b| *b == 0xaa), "the head was written");
-                    prop_assert!(bytes[(size - END) as usize..].iter().all(|b| *b == 0xaa), "the tail was written");
-                    bytes[..END as usize].copy_from_slice(&streamed.held.head);
-                    bytes[(size - END) as usize..].copy_from_slice(&streamed.held.tail);
-                    prop_assert!(bytes[..len] == content[..], "content differs");
-                    for sample in &streamed.samples {
-                        let on_disk = &bytes[sample.offset as usize..][..sample.len];
-                        prop_assert_eq!(<[u8; 32]>::from(Sha256::digest(on_disk)), sample.sha256);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_last_sector_is_padded_with_zeros() {
-        let sink = disk(4 << 20, None);
-        let streamed = run(&content((1 << 20) + 700), 999, &sink, Depth::Sample).unwrap();
-        assert_eq!(streamed.samples.len(), 1);
-        let bytes = sink.bytes.into_inner().unwrap();
-        let at = (1 << 20) + 700;
-        assert!(bytes[at..(1 << 20) + 1024].iter().all(|b| *b == 0));
-        assert_eq!(bytes[(1 << 20) + 1024], 0xaa);
-    }
-
-    #[test]
-    fn first_and_last_chunk_are_always_samples() {
-        let sink = disk(64 << 20, None);
-        let streamed = run(&content(60 << 20), 1 << 20, &sink, Depth::Sample).unwrap();
-        assert_eq!(streamed.samples.first().unwrap().offset, END);
-        let last = streamed.samples.last().unwrap();
-        assert_eq!(last.offset + last.len as u64, 60 << 20);
-    }
-
-    #[test]
-    fn a_bad_sector_is_named() {
-        let sink = disk(64 << 20, Some(30 << 20));
-        let error = run(&content(60 << 20), 1 << 20, &sink, Depth::None).unwrap_err();
-        assert!(matches!(error, Error::Write { offset, .. } if offset == (29 << 20)), "{error}");
-    }
-
-    #[test]
-    fn a_broken_content_ends_the_write() {
-        struct Broken(u64);
-        impl Read for Broken {
-            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-                self.0 = self.0.checked_sub(buf.len() as u64).ok_or_else(|| io::Error::other("cut"))?;
-                Ok(buf.len())
-            }
-        }
-        let sink = disk(64 << 20, None);
-        let geometry = Geometry { size: 64 << 20, sector: 512 };
-        let error = pump(&mut Broken(20 << 20), &sink, geometry, Depth::Sample, &mut |_| ()).unwrap_err();
-        assert!(matches!(error, Error::Content(_)), "{error}");
-    }
+    Ok(())
 }
+
+fn put_zeros(sink: &dyn Sink, offset: u64, len: u64) -> Result<(), Error> {
+    if sink.can_zero() && sink.zero(offset, len).map_err(|source| Error::Write { offset, len: len as usize, source })? {
+        return Ok(());
+    }
+    let zeros = Aligned::zeroed(CHUNK.min(len as usize));
+    let mut at = offset;
+    while at < offset + len {
+        let part = zeros.len().min((offset + len - at) as usize);
+        sink.write_at(&zeros[..part], at).map_err(|source| Error::Write { offset: at, len: part, source })?;
+        at += part as u64;
+    }
+    Ok(())
+}
+
+/// How many bytes from the start are all zero, or all worth writing, in whole granules.
+fn run(bytes: &[u8]) -> (usize, bool) {
+    let mut granules = bytes.chunks(GRANULE).map(|granule| (granule.len(), is_zero(granule)));
+    let Some((mut len, first)) = granules.next() else { return (0, false) };
+    len += granules.take_while(|(_, zero)| *zero == first).map(|(len, _)| len).sum::<usize>();
+    (len, first)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(512).all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

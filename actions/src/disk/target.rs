@@ -15,8 +15,10 @@ use sys::sysfs::Sysfs;
 use crate::disk::aligned::Aligned;
 use crate::disk::find::Found;
 use crate::disk::gpt::Table;
+use crate::disk::grow::{self, grow_partition};
 use crate::disk::held::{END, Held, View};
 use crate::disk::nodes::{self, Extent};
+use crate::disk::sink;
 use crate::disk::stream::{self, Depth, Geometry, Sample, Streamed, pump};
 use crate::failed::{Coded, Failed};
 use crate::report::Report;
@@ -114,13 +116,24 @@ impl Coded for Error {
 }
 
 /// Bytes to be written, which know at their end whether they were whole.
-pub trait Content: io::Read {
+pub trait Content: stream::Bytes {
     /// What a broken read means.
     fn explain(&mut self, error: io::Error) -> Failed;
     /// Called after the last byte: whether every byte came, and the right ones.
     fn prove(&mut self) -> Result<(), Failed>;
     /// How far the transfer is: done, total or 0.
     fn position(&self) -> (u64, u64);
+}
+
+/// How a body is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct How {
+    /// How much is read back.
+    pub depth: Depth,
+    /// Whether the ends of earlier partitions are blanked, too.
+    pub is_stale_wiped: bool,
+    /// Whether the device may make zeros by itself.
+    pub is_punched: bool,
 }
 
 /// A disk that nobody else has.
@@ -172,15 +185,32 @@ impl Claimed {
         self.device.sync().map_err(Error::Device)
     }
 
+    /// Blanks both ends of every partition that the kernel shows, so that nothing of them is found again.
+    fn forget_partitions(&self) -> Result<(), Error> {
+        let sector = u64::from(self.geometry.sector);
+        for partition in &self.found.disk.partitions {
+            let end = (partition.start + partition.size).min(self.geometry.size) / sector * sector;
+            let start = partition.start / sector * sector;
+            if start < end {
+                self.blank(start, end - start)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Blanks the ends, then writes the body; success means that the content was whole.
-    pub fn fill<C: Content>(self, content: &mut C, depth: Depth, report: &Report) -> Result<Written, Failed> {
+    pub fn fill<C: Content>(self, content: &mut C, how: How, report: &Report) -> Result<Written, Failed> {
+        if how.is_stale_wiped && self.found.partition.is_none() {
+            self.forget_partitions()?;
+        }
         self.blank(0, self.geometry.size)?;
         self.reread()?;
         let mut tick = |content: &C| {
             let (done, total) = content.position();
             report.progress("writing", done, total);
         };
-        let streamed = match pump(content, self.raw(), self.geometry, depth, &mut tick) {
+        let sink = sink::Disk::new(self.raw(), how.is_punched && self.direct.is_some());
+        let streamed = match pump(content, &sink, self.geometry, how.depth, &mut tick) {
             Ok(streamed) => streamed,
             Err(stream::Error::Content(e)) => return Err(content.explain(e)),
             Err(e) => return Err(e.into()),
@@ -275,38 +305,46 @@ pub struct Committed {
     /// Bytes of content.
     pub length: u64,
     /// Partitions of its GPT; none when the content has no GPT.
-    pub partitions: Option<usize>,
-    /// Their paths; empty when this kind of device has no partitions.
+    pub partitions: Option<Vec<Extent>>,
+    /// Their paths, in the same order; empty when this kind of device has no partitions.
     pub paths: Vec<PathBuf>,
+    /// The partition that was made larger.
+    pub grown: Option<u32>,
 }
 
 impl Verified {
     /// Fits the partition table to the disk, writes tail and head, reads both back; blanks the ends again when that
     /// fails. Then the kernel re-reads the table: when it does not, the disk stays complete and the error says so.
-    pub fn commit(mut self, sysfs: &Sysfs) -> Result<Committed, Failed> {
-        let extents = self.fit_table()?;
+    pub fn commit(mut self, sysfs: &Sysfs, grow: Option<Option<u32>>) -> Result<Committed, Failed> {
+        let (partitions, grown) = self.fit_table(grow)?;
         if let Err(error) = self.write_ends() {
             // The first error is the one that counts.
             let _ = self.claimed.blank(0, self.claimed.geometry.size);
             return Err(error.into());
         }
-        let partitions = extents.as_ref().map(Vec::len);
         let not_taken = |failed: Failed| {
             let (code, source) = failed.into_parts();
             Error::NotTaken { path: self.claimed.found.path.clone(), code, source }
         };
-        let paths = self.claimed.publish(&extents.unwrap_or_default(), sysfs).map_err(not_taken)?;
-        Ok(Committed { length: self.length, partitions, paths })
+        let paths = self.claimed.publish(partitions.as_deref().unwrap_or_default(), sysfs).map_err(not_taken)?;
+        Ok(Committed { length: self.length, partitions, paths, grown })
     }
 
-    /// In memory: the backup goes to the end of this disk, and the protective MBR covers it.
-    fn fit_table(&mut self) -> Result<Option<Vec<Extent>>, Failed> {
+    /// In memory: the backup goes to the end of this disk, the protective MBR covers it, and one partition grows if one
+    /// shall.
+    fn fit_table(&mut self, grow: Option<Option<u32>>) -> Result<(Option<Vec<Extent>>, Option<u32>), Failed> {
         let sector = self.claimed.geometry.sector;
         let mut view = View::new(&mut self.held, &self.claimed.device);
-        let Some(table) = Table::read(&mut view, sector)? else { return Ok(None) };
+        let Some(mut table) = Table::read(&mut view, sector)? else {
+            return match grow {
+                Some(_) => Err(grow::Error::NoTable.into()),
+                None => Ok((None, None)),
+            };
+        };
+        let grown = grow.map(|number| grow_partition(&mut table, number)).transpose()?;
         let extents = table.extents()?;
         table.write(&mut view)?;
-        Ok(Some(extents))
+        Ok((Some(extents), grown))
     }
 
     fn write_ends(&self) -> Result<(), Error> {

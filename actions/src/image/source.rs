@@ -1,30 +1,26 @@
-//! The image as a stream of the bytes that go onto the disk: fetched, hashed as published, unpacked, hashed as content.
-//! Knows at its end whether every byte came. Must not touch a disk.
+//! The image as a stream of the bytes that go onto the disk: fetched, proven as published, unpacked, proven as content,
+//! each on a thread of its own. Knows at its end whether every byte came. Must not touch a disk.
 
-use std::cell::RefCell;
-use std::io::{self, BufReader, Cursor, Read};
-use std::rc::Rc;
+use std::io::{self, Cursor, Read};
 
 use fetch::Framing;
-use flate2::bufread::MultiGzDecoder;
 use spec::Code;
 
+use crate::disk::stream::Bytes;
 use crate::disk::target::Content;
 use crate::failed::{Coded, Failed};
-use crate::image::checksum::{Checksum, Hasher, Of, Promise};
-use crate::image::format::{self, LOOK, Packing, Unpack, check_disk, looks_packed, packing};
-
-/// Read by the decoders at once.
-const BUFFER: usize = 1 << 20;
-/// Windows of `zstd --long=31` are accepted.
-const LARGEST_WINDOW_LOG: u32 = 31;
+use crate::image::ahead::{Fault, Tracker, ahead};
+use crate::image::checksum::{Checksum, Of};
+use crate::image::decode::decoder;
+use crate::image::format::{self, LOOK, Layout, Packing, Unpack, check_disk, is_qcow2, looks_packed, packing};
+use crate::image::proof::{Proof, Wrong};
+use crate::image::published::{self, Place, code_within};
+use crate::image::qcow2::Qcow2;
+use crate::image::random;
 
 /// What is wrong with the image.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It does not come.
-    #[error("cannot fetch the image")]
-    Fetch(#[source] fetch::Error),
     /// It comes broken.
     #[error("the image did not arrive whole")]
     Read(#[source] io::Error),
@@ -60,134 +56,177 @@ pub enum Error {
         /// As it came.
         actual: Checksum,
     },
+    /// Other bytes than were signed, or by somebody else.
+    #[error("IMG_SIGNATURE is not a signature of {url} by IMG_PUBKEY")]
+    Signature {
+        /// As it may be shown.
+        url: String,
+    },
+    /// No thread for it.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
 }
 
 impl Coded for Error {
     fn code(&self) -> Code {
         match self {
-            Self::Fetch(e) => code_of(e),
-            Self::Read(e) => fetch::Error::within(e).map_or(Code::Fetch, code_of),
+            Self::Read(e) => code_within(e).unwrap_or(Code::Fetch),
             Self::Unpack { .. } | Self::Format { .. } => Code::Decode,
             Self::Uncheckable { .. } => Code::BadInput,
-            Self::Digest { .. } => Code::DigestMismatch,
+            Self::Digest { .. } | Self::Signature { .. } => Code::DigestMismatch,
+            Self::Thread(_) => Code::Unknown,
         }
-    }
-}
-
-fn code_of(error: &fetch::Error) -> Code {
-    match error {
-        fetch::Error::Truncated { .. } | fetch::Error::Broken { .. } => Code::Truncated,
-        fetch::Error::Url { .. } => Code::BadInput,
-        _ => Code::Fetch,
     }
 }
 
 /// What to get and how to know that it is right.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
-    /// Where it is; may hold secrets.
-    pub url: String,
+    /// Where it is.
+    pub place: Place,
     /// How to fetch.
     pub options: fetch::Options,
     /// What it must be.
-    pub promise: Promise,
-    /// Which bytes the promise is about.
+    pub proof: Proof,
+    /// Which bytes the proof is about.
     pub of: Of,
     /// Whether to unpack.
     pub unpack: Unpack,
+    /// What comes out of that.
+    pub layout: Layout,
 }
 
-/// The bytes as they come over the network.
-struct Published {
-    start: Cursor<Vec<u8>>,
-    body: fetch::Body,
-    hasher: Option<Hasher>,
-    got: u64,
-}
-
-impl Read for Published {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = match self.start.read(buf)? {
-            0 => self.body.read(buf)?,
-            n => n,
-        };
-        self.got += n as u64;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buf[..n]);
-        }
-        Ok(n)
-    }
-}
-
-/// The same, for the decoder to read while its owner counts and, at the end, drains.
-#[derive(Clone)]
-struct Shared(Rc<RefCell<Published>>);
-
-impl Read for Shared {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.borrow_mut().read(buf)
+impl Request {
+    /// What is promised of these bytes.
+    fn proof(&self, of: Of) -> Proof {
+        if self.of == of { self.proof.clone() } else { Proof::default() }
     }
 }
 
 /// The content of an image.
 pub struct Source {
     url: String,
-    promise: Promise,
-    of: Of,
     /// Bytes on the wire, when announced.
     total: Option<u64>,
-    packing: Packing,
-    published: Shared,
+    /// Of a file that is read in its order.
+    published: Option<Tracker>,
+    content: Option<Tracker>,
     head: Cursor<Vec<u8>>,
-    decoder: Box<dyn Read>,
-    hasher: Option<Hasher>,
+    /// Gone when the proof is asked for.
+    decoder: Option<Decoder>,
+    /// Bytes of the content, when known before it came.
+    length: Option<u64>,
+    name: &'static str,
     written_as_is: bool,
+}
+
+enum Decoder {
+    Stream(Box<dyn Read + Send>),
+    Image(Qcow2),
+}
+
+impl Read for Decoder {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Stream(stream) => stream.read(buf),
+            Self::Image(image) => image.read(buf),
+        }
+    }
 }
 
 impl Source {
     /// Asks for the image and looks at its first `head` bytes; nothing is written anywhere yet.
     pub fn open(request: &Request, head: usize) -> Result<Self, Failed> {
-        let url = fetch::redacted(&request.url);
-        let fetch::Response { framing, mut reader } =
-            fetch::open(&request.url, &request.options).map_err(Error::Fetch)?;
-        if framing == Framing::UntilClose && request.promise == Promise::Waived {
+        let url = request.place.shown();
+        let of_format = |source| Error::Format { url: url.clone(), source };
+        let file = published::open(&request.place, &request.options)?;
+        if file.framing == Framing::UntilClose && request.proof.is_waived() {
             return Err(Error::Uncheckable { url }.into());
         }
+        let mut reader = file.reader;
         let mut magic = Vec::new();
         reader.by_ref().take(LOOK as u64).read_to_end(&mut magic).map_err(Error::Read)?;
-        let packing = packing(&magic, &request.url, request.unpack)
-            .map_err(|source| Error::Format { url: url.clone(), source })?;
-        let hasher = |of| match &request.promise {
-            Promise::Checked(checksum) if request.of == of => Some(checksum.hasher()),
-            _ => None,
+        let packing = packing(&magic, &request.place.name(), request.unpack).map_err(of_format)?;
+        let layout = is_qcow2(&magic, request.layout).map_err(of_format)?;
+        let total = match file.framing {
+            Framing::Length(length) => Some(length),
+            Framing::Chunked | Framing::UntilClose => None,
         };
-        let written_as_is = request.unpack == Unpack::Never && looks_packed(&magic);
-        let published = Published { start: Cursor::new(magic), body: reader, hasher: hasher(Of::Compressed), got: 0 };
-        let published = Shared(Rc::new(RefCell::new(published)));
         let mut source = Self {
-            decoder: decoder(packing, published.clone())
-                .map_err(|source| Error::Unpack { url: url.clone(), source })?,
-            total: match framing {
-                Framing::Length(length) => Some(length),
-                Framing::Chunked | Framing::UntilClose => None,
-            },
-            promise: request.promise.clone(),
-            of: request.of,
-            hasher: hasher(Of::Content),
+            decoder: None,
+            total,
+            length: total.filter(|_| packing == Packing::Plain),
             head: Cursor::default(),
-            url,
-            packing,
-            published,
-            written_as_is,
+            url: url.clone(),
+            published: None,
+            content: None,
+            name: packing.name(),
+            written_as_is: request.unpack == Unpack::Never && looks_packed(&magic),
         };
-        source.look(head)?;
-        if source.head().is_empty() {
-            return Err(Error::Format { url: source.url, source: format::Error::Empty }.into());
+        let whole: Box<dyn Read + Send> = Box::new(Cursor::new(magic).chain(reader));
+        if packing == Packing::Plain && request.unpack != Unpack::Never && layout {
+            source.read_image(request, whole)?;
+        } else {
+            let (reader, published) =
+                ahead(whole, request.proof(Of::Compressed), file.is_proven).map_err(Error::Thread)?;
+            source.published = Some(published);
+            let decoder = decoder(packing, Box::new(reader)).map_err(|source| Error::Unpack { url, source })?;
+            source.decode(decoder, request.proof(Of::Content))?;
         }
-        if request.unpack != Unpack::Never {
-            check_disk(source.head()).map_err(|e| Error::Format { url: source.url.clone(), source: e })?;
-        }
+        source.look(head, request.unpack)?;
         Ok(source)
+    }
+
+    /// A QEMU image is read in its own order: proven first in one pass, when that was asked for, then read again.
+    fn read_image(&mut self, request: &Request, mut whole: Box<dyn Read + Send>) -> Result<(), Failed> {
+        let unpack = |source| Error::Unpack { url: self.url.clone(), source };
+        let unsupported = || format::Error::Unsupported("a qcow2 in a registry");
+        let file = random::open(&request.place, &request.options)?;
+        let mut file = file.ok_or_else(|| Error::Format { url: self.url.clone(), source: unsupported() })?;
+        let proof = request.proof(Of::Compressed);
+        if !proof.is_waived() {
+            match random::prove(&mut whole, &proof).map_err(Error::Read)? {
+                Ok(seen) => file = Box::new(random::Compared::new(file, seen)),
+                Err(wrong) => return Err(self.wrong(wrong).into()),
+            }
+        }
+        let image = Qcow2::open(file).map_err(unpack)?;
+        self.length = Some(image.size());
+        self.total = self.length;
+        self.name = "qcow2";
+        match request.proof(Of::Content) {
+            proof if proof.is_waived() => self.decoder = Some(Decoder::Image(image)),
+            proof => self.decode(Box::new(image), proof)?,
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, decoder: Box<dyn Read + Send>, proof: Proof) -> Result<(), Error> {
+        self.decoder = Some(Decoder::Stream(if proof.is_waived() {
+            decoder
+        } else {
+            let (decoder, tracker) = ahead(decoder, proof, false).map_err(Error::Thread)?;
+            self.content = Some(tracker);
+            Box::new(decoder)
+        }));
+        Ok(())
+    }
+
+    fn look(&mut self, len: usize, unpack: Unpack) -> Result<(), Failed> {
+        let mut head = Vec::new();
+        if let Some(decoder) = &mut self.decoder {
+            let read = decoder.by_ref().take(len as u64).read_to_end(&mut head);
+            read.map_err(|e| self.explain(e))?;
+        }
+        let wrong = |source| Error::Format { url: self.url.clone(), source };
+        if head.is_empty() {
+            return Err(wrong(format::Error::Empty).into());
+        }
+        if unpack != Unpack::Never {
+            check_disk(&head).map_err(wrong)?;
+        }
+        self.head = Cursor::new(head);
+        Ok(())
     }
 
     /// The first bytes of the content.
@@ -197,7 +236,7 @@ impl Source {
 
     /// Bytes of the content, when known before it came.
     pub fn length(&self) -> Option<u64> {
-        self.total.filter(|_| self.packing == Packing::Plain)
+        self.length
     }
 
     /// Whether it looks packed and is nevertheless taken as it is.
@@ -207,84 +246,74 @@ impl Source {
 
     /// For the plan.
     pub fn describe(&self) -> String {
-        let packing = match self.packing {
-            Packing::Plain => "raw",
-            Packing::Gzip => "gzip",
-            Packing::Zstd => "zstd",
-        };
         let total = self.total.map_or_else(|| "of unknown length".into(), crate::report::size);
-        format!("{} ({packing}, {total})", self.url)
+        format!("{} ({}, {total})", self.url, self.name)
     }
 
-    fn look(&mut self, len: usize) -> Result<(), Failed> {
-        let mut head = Vec::new();
-        let read = self.decoder.by_ref().take(len as u64).read_to_end(&mut head);
-        read.map_err(|e| self.explain(e))?;
-        self.head = Cursor::new(head);
-        Ok(())
-    }
-
-    fn compare(&mut self) -> Result<(), Error> {
-        let hasher = match self.of {
-            Of::Compressed => self.published.0.borrow_mut().hasher.take(),
-            Of::Content => self.hasher.take(),
-        };
-        if let (Promise::Checked(expected), Some(hasher)) = (&self.promise, hasher) {
-            let actual = hasher.finish();
-            if actual != *expected {
-                return Err(Error::Digest { url: self.url.clone(), expected: expected.clone(), actual });
-            }
+    fn wrong(&self, wrong: Wrong) -> Error {
+        let url = self.url.clone();
+        match wrong {
+            Wrong::Digest { expected, actual } => Error::Digest { url, expected, actual },
+            Wrong::Signature => Error::Signature { url },
         }
-        Ok(())
     }
 }
 
 impl Read for Source {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = match self.head.read(buf)? {
-            0 => self.decoder.read(buf)?,
-            n => n,
-        };
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buf[..n]);
+        match (self.head.read(buf)?, &mut self.decoder) {
+            (0, Some(decoder)) => decoder.read(buf),
+            (n, _) => Ok(n),
         }
-        Ok(n)
+    }
+}
+
+impl Bytes for Source {
+    fn skip_zeros(&mut self, most: u64) -> io::Result<u64> {
+        match &mut self.decoder {
+            Some(Decoder::Image(image)) if self.head.position() == self.head.get_ref().len() as u64 => {
+                image.skip_zeros(most)
+            }
+            _ => Ok(0),
+        }
     }
 }
 
 impl Content for Source {
     fn explain(&mut self, error: io::Error) -> Failed {
-        if self.packing == Packing::Plain || fetch::Error::within(&error).is_some() {
+        if self.name == Packing::Plain.name() || code_within(&error).is_some() {
             return Error::Read(error).into();
         }
         // Damage on the way shows best as the wrong digest of the published file, when that was promised.
-        match self.of {
-            Of::Compressed => self.prove().err(),
-            Of::Content => None,
+        self.decoder = None;
+        match self.published.as_ref().map_or(Ok(()), Tracker::verdict) {
+            Err(Fault::Wrong(wrong)) => self.wrong(wrong).into(),
+            Err(Fault::Broken(Some(error))) if code_within(&error).is_some() => Error::Read(error).into(),
+            _ => Error::Unpack { url: self.url.clone(), source: error }.into(),
         }
-        .unwrap_or_else(|| Error::Unpack { url: self.url.clone(), source: error }.into())
     }
 
     fn prove(&mut self) -> Result<(), Failed> {
-        // A decoder may stop before the file does; what follows counts for length and digest.
-        io::copy(&mut self.published, &mut io::sink()).map_err(Error::Read)?;
-        Ok(self.compare()?)
+        self.decoder = None;
+        for tracker in [self.published.as_ref(), self.content.as_ref()].into_iter().flatten() {
+            match tracker.verdict() {
+                Ok(()) => {}
+                Err(Fault::Wrong(wrong)) => return Err(self.wrong(wrong).into()),
+                Err(Fault::Broken(error)) => {
+                    let error = error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                    return Err(Error::Read(error).into());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn position(&self) -> (u64, u64) {
-        (self.published.0.borrow().got, self.total.unwrap_or(0))
+        let done = match (&self.published, &self.decoder, &self.content) {
+            (Some(tracker), ..) | (None, _, Some(tracker)) => tracker.got(),
+            (None, Some(Decoder::Image(image)), None) => image.position(),
+            (None, ..) => self.total.unwrap_or(0),
+        };
+        (done, self.total.unwrap_or(0))
     }
-}
-
-fn decoder(packing: Packing, published: Shared) -> io::Result<Box<dyn Read>> {
-    let buffered = BufReader::with_capacity(BUFFER, published);
-    Ok(match packing {
-        Packing::Plain => Box::new(buffered),
-        Packing::Gzip => Box::new(MultiGzDecoder::new(buffered)),
-        Packing::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered)?;
-            decoder.window_log_max(LARGEST_WINDOW_LOG)?;
-            Box::new(decoder)
-        }
-    })
 }

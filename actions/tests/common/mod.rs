@@ -99,6 +99,19 @@ impl Loop {
         }
     }
 
+    /// A disk of zeros that takes no room until it is written.
+    pub fn sparse(size: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let backing = dir.path().join("disk");
+        File::create(&backing).unwrap().set_len(size).unwrap();
+        let path = tool("losetup", &["--find", "--show", backing.to_str().unwrap()]);
+        Self {
+            path: path.trim().into(),
+            file: File::options().read(true).write(true).open(backing).unwrap(),
+            _dir: dir,
+        }
+    }
+
     pub fn path(&self) -> &str {
         self.path.to_str().unwrap()
     }
@@ -117,6 +130,14 @@ impl Loop {
         let bytes = self.bytes();
         assert!(bytes[..MIB].iter().all(|b| *b == 0), "the head is not blank");
         assert!(bytes[bytes.len() - MIB..].iter().all(|b| *b == 0), "the tail is not blank");
+    }
+
+    /// Nothing was written, or nothing was finished.
+    #[track_caller]
+    pub fn assert_nothing_new_boots(&self) {
+        if !self.bytes().iter().all(|b| *b == 0xaa) {
+            self.assert_blank_ends();
+        }
     }
 
     /// Nobody wrote to it.

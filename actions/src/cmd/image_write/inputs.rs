@@ -1,0 +1,88 @@
+//! The inputs of `image-write`, as its help and the manual show them. Must not read them.
+
+use crate::input::{ALLOW_REMOVABLE, DEST_DISK, DRY_RUN, Input, Presence, WAIT_DEVICE_SECONDS};
+
+/// The names under which a digest may be missing, as it always could.
+pub const IMAGE2DISK: &str = "image2disk";
+/// Images are references of a registry.
+pub const OCI2DISK: &str = "oci2disk";
+/// The image may be of QEMU's own kind.
+pub const QEMUIMG2DISK: &str = "qemuimg2disk";
+
+const fn optional(name: &'static str, doc: &'static str) -> Input {
+    Input { name, also: &[], presence: Presence::Optional, doc }
+}
+
+const fn or(name: &'static str, value: &'static str, doc: &'static str) -> Input {
+    Input { name, also: &[], presence: Presence::Default(value), doc }
+}
+
+/// All of them.
+pub const INPUTS: &[Input] = &[
+    Input {
+        name: "IMG_URL",
+        also: &[],
+        presence: Presence::Required,
+        doc: "The image: an http or https URL, oci://<registry>/<name>[:<tag>][@<digest>][#<title>], or the path of a file. \
+              Raw, or raw packed by gzip, bzip2, xz, zstd or lz4, or qcow2. Under the name oci2disk a reference without oci://.",
+    },
+    DEST_DISK,
+    optional("MIRRORS", "More URLs of the same file, separated by spaces: each takes over where another one fails."),
+    optional(
+        "IMG_CHECKSUM",
+        "sha256:<hex> or sha512:<hex>; none waives the check. Required, but with a signature or under the older names.",
+    ),
+    or(
+        "IMG_CHECKSUM_OF",
+        "compressed",
+        "compressed: digest and signature are of the file as published; content: of what goes onto the disk.",
+    ),
+    optional("IMG_SIGNATURE", "A minisign signature (the content of the .minisig file) that has to be right."),
+    optional("IMG_PUBKEY", "The minisign public key that IMG_SIGNATURE has to be made with."),
+    or("SOURCE_FORMAT", "auto", "auto (by the first bytes), raw or qcow2 (without a backing file)."),
+    optional(
+        "COMPRESSED",
+        "As in image2disk: true insists on a packed image, false writes the bytes as they are (under the older names only).",
+    ),
+    optional(
+        "DECOMPRESS",
+        "auto (by the first bytes; the default, but under the names image2disk and oci2disk), always or never.",
+    ),
+    or("VERIFY", "sample", "How much is read back from the disk and compared: none, sample or full."),
+    optional("CA_BUNDLE", "PEM file of certificate authorities to trust besides the well-known ones."),
+    optional("REGISTRY_USERNAME", "Who asks a registry; only together with REGISTRY_PASSWORD."),
+    optional("REGISTRY_PASSWORD", "His password or token."),
+    or("PLAIN_HTTP", "false", "The registry speaks HTTP without TLS."),
+    or(
+        "SKIP_VERIFY",
+        "false",
+        "Refused when true: name the authority of the registry by CA_BUNDLE, or use PLAIN_HTTP.",
+    ),
+    or("STALL_TIMEOUT_SECONDS", "30", "How long the server may send nothing."),
+    or("RETRY_ENABLED", "true", "Take up a broken transfer again."),
+    or("RETRY_DURATION_MINUTES", "10", "How long to try again without any progress."),
+    optional("RETRY_BUDGET_SECONDS", "The same in seconds, when set."),
+    or(
+        "WIPE_STALE",
+        "true",
+        "Also blank both ends of every partition that the disk has before, so that nothing of it is found later.",
+    ),
+    or("ZERO_MODE", "punch", "punch: zeros are made by the device where it proves to do so; write: they are written."),
+    optional("GROW_PARTITION", "last, or the number of a partition that shall reach as far as the disk allows."),
+    or(
+        "GROW_FS",
+        "false",
+        "Grow the ext4, xfs or btrfs in that partition, too; GROW_PARTITION is last when it is not set.",
+    ),
+    or("SECTOR_SIZE_POLICY", "refuse", "refuse or ignore an image that was made for sectors of another size."),
+    or("FORMAT", "host_device", "As in qemuimg2disk: host_device or raw, which mean the same."),
+    optional(
+        "EXTRA_ARGS",
+        "As in qemuimg2disk: -f FORMAT, -p, -m N, -S SIZE, -t MODE and -W are understood, others refused.",
+    ),
+    or("PROGRESS_INTERVAL_SECONDS", "3", "How often progress is a line of the log."),
+    or("TEXT_LOGGING", "true", "Accepted for image2disk's sake; the log is always text."),
+    ALLOW_REMOVABLE,
+    WAIT_DEVICE_SECONDS,
+    DRY_RUN,
+];

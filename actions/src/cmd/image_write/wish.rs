@@ -1,0 +1,326 @@
+//! What an operator wants of `image-write`: its environment as one typed value, or everything that is wrong with it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fetch::Options;
+use fetch::registry::{Access, Credential, Reference};
+use spec::Secret;
+
+use super::inputs::{IMAGE2DISK, INPUTS, OCI2DISK, QEMUIMG2DISK};
+use crate::disk::stream::Depth;
+use crate::image::checksum::{self, Of, Promise};
+use crate::image::format::{Layout, Unpack};
+use crate::image::proof::{self, Proof};
+use crate::image::published::Place;
+use crate::image::source::Request;
+use crate::input::{self, Lookup, Problems, Reader};
+use crate::select::Selector;
+
+/// The environment.
+pub struct Wish {
+    pub request: Request,
+    pub is_unchecked_by_default: bool,
+    pub disk: Selector,
+    pub depth: Depth,
+    pub is_stale_wiped: bool,
+    pub is_punched: bool,
+    pub grow: Option<Grow>,
+    pub any_sector: bool,
+    pub progress: Duration,
+    pub allow_removable: bool,
+    pub wait: Duration,
+    pub dry_run: bool,
+}
+
+/// What shall become larger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Grow {
+    /// The partition; the last one on the disk when nothing.
+    pub number: Option<u32>,
+    /// What is in it, too.
+    pub file_system: bool,
+}
+
+/// Reads it.
+pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
+    let mut r = Reader::new(INPUTS, lookup);
+    let options = options(&mut r);
+    let place = place(&mut r, called, &options);
+    let disk = r.value("DEST_DISK", input::disk);
+    let (proof, is_unchecked_by_default) = promise(&mut r, called, lookup);
+    let of = r.value("IMG_CHECKSUM_OF", input::one_of(&[("compressed", Of::Compressed), ("content", Of::Content)]));
+    let (unpack, layout) = format(&mut r, called);
+    let depths = [("none", Depth::None), ("sample", Depth::Sample), ("full", Depth::Full)];
+    let depth = r.value("VERIFY", input::one_of(&depths));
+    let is_stale_wiped = r.value("WIPE_STALE", input::boolean);
+    let is_punched = r.value("ZERO_MODE", input::one_of(&[("punch", true), ("write", false)]));
+    let grow = grow(&mut r);
+    let any_sector = r.value("SECTOR_SIZE_POLICY", input::one_of(&[("refuse", false), ("ignore", true)]));
+    r.value("FORMAT", input::one_of(&[("host_device", ()), ("raw", ())]));
+    let progress = r.value("PROGRESS_INTERVAL_SECONDS", input::seconds);
+    r.value("TEXT_LOGGING", input::boolean);
+    let allow_removable = r.value("ALLOW_REMOVABLE", input::boolean);
+    let wait = r.value("WAIT_DEVICE_SECONDS", input::seconds);
+    let dry_run = r.value("DRY_RUN", input::boolean);
+    r.finish()?;
+    let place = place.unwrap_or(Place::Web(Vec::new()));
+    let request = Request { place, options, proof, of, unpack, layout };
+    Ok(Wish {
+        request,
+        is_unchecked_by_default,
+        disk,
+        depth,
+        is_stale_wiped,
+        is_punched,
+        grow,
+        any_sector,
+        progress,
+        allow_removable,
+        wait,
+        dry_run,
+    })
+}
+
+fn options(r: &mut Reader<'_>) -> Options {
+    let ca_file = r.optional("CA_BUNDLE", input::path);
+    let stall = r.value("STALL_TIMEOUT_SECONDS", input::seconds);
+    if stall.is_zero() {
+        r.problem("STALL_TIMEOUT_SECONDS must be at least 1");
+    }
+    let is_retried = r.value("RETRY_ENABLED", input::boolean);
+    let minutes = r.value("RETRY_DURATION_MINUTES", input::minutes);
+    let patience = r.optional("RETRY_BUDGET_SECONDS", input::seconds).unwrap_or(minutes);
+    Options { ca_file, stall, patience: if is_retried { patience } else { Duration::ZERO }, ..Options::default() }
+}
+
+fn place(r: &mut Reader<'_>, called: &str, options: &Options) -> Option<Place> {
+    let url = r.optional("IMG_URL", input::text);
+    let mirrors = r.optional("MIRRORS", input::text).unwrap_or_default();
+    let user = r.optional("REGISTRY_USERNAME", input::text);
+    let password = r.optional("REGISTRY_PASSWORD", input::text);
+    let is_plain = r.value("PLAIN_HTTP", input::boolean);
+    if r.value("SKIP_VERIFY", input::boolean) {
+        r.problem("SKIP_VERIFY=true is refused: name the registry's authority by CA_BUNDLE, or set PLAIN_HTTP=true");
+    }
+    if user.is_some() != password.is_some() {
+        r.problem("REGISTRY_USERNAME and REGISTRY_PASSWORD must be set together");
+    }
+    let url = url?;
+    let is_web = url.starts_with("http://") || url.starts_with("https://");
+    let reference = url.strip_prefix("oci://").or_else(|| (called == OCI2DISK && !is_web).then_some(url.as_str()));
+    if !mirrors.is_empty() && !is_web {
+        r.problem("MIRRORS are for an image of a web server");
+    }
+    if let Some(text) = reference {
+        let (name, title) = text.split_once('#').map_or((text, None), |(name, title)| (name, Some(title.to_owned())));
+        return match Reference::parse(name) {
+            Ok(reference) => {
+                let host = reference.host().to_owned();
+                let plain_http = if is_plain { vec![host.clone()] } else { Vec::new() };
+                let credential = user.zip(password);
+                let credential =
+                    credential.map(|(user, password)| Credential { host, user, password: Secret::new(password) });
+                let credentials = credential.into_iter().collect();
+                let access = Box::new(Access { fetch: options.clone(), credentials, plain_http });
+                Some(Place::Registry { reference, title, access })
+            }
+            Err(e) => {
+                r.problem(format!("IMG_URL: {e}"));
+                None
+            }
+        };
+    }
+    match url.strip_prefix("file://").unwrap_or(&url) {
+        path if path.starts_with('/') => Some(Place::File(path.into())),
+        _ => Some(Place::Web(
+            std::iter::once(url.as_str()).chain(mirrors.split_whitespace()).map(str::to_owned).collect(),
+        )),
+    }
+}
+
+/// What is promised, and whether its absence only is the custom of an old name.
+fn promise(r: &mut Reader<'_>, called: &str, lookup: Lookup<'_>) -> (Proof, bool) {
+    let checksum = r.optional("IMG_CHECKSUM", checksum::parse);
+    let key = r.optional("IMG_PUBKEY", input::text);
+    let text = r.optional("IMG_SIGNATURE", input::text);
+    let signature = match (key, text) {
+        (Some(key), Some(text)) => match proof::signed(&key, &text) {
+            Ok(signed) => Some(signed),
+            Err(problem) => {
+                r.problem(problem);
+                None
+            }
+        },
+        (None, None) => None,
+        _ => {
+            r.problem("IMG_SIGNATURE and IMG_PUBKEY must be set together");
+            None
+        }
+    };
+    let is_set = |name: &str| lookup(name).is_some_and(|text| !text.is_empty());
+    let is_silent = !is_set("IMG_CHECKSUM") && !is_set("IMG_SIGNATURE");
+    let is_old = [IMAGE2DISK, OCI2DISK, QEMUIMG2DISK].contains(&called);
+    if is_silent && !is_old {
+        r.problem("IMG_CHECKSUM is required: sha256:<hex>, or none to go without");
+    }
+    // What comes from a registry is proven by its digest there.
+    let is_unchecked = is_silent && called != OCI2DISK;
+    (Proof { checksum: checksum.unwrap_or(Promise::Waived), signature }, is_unchecked)
+}
+
+fn format(r: &mut Reader<'_>, called: &str) -> (Unpack, Layout) {
+    let compressed = r.optional("COMPRESSED", input::boolean);
+    let words = [("auto", Unpack::Auto), ("always", Unpack::Always), ("never", Unpack::Never)];
+    let decompress = r.optional("DECOMPRESS", input::one_of(&words));
+    let layouts = [("auto", Layout::Auto), ("raw", Layout::Raw), ("qcow2", Layout::Qcow2)];
+    let layout = r.value("SOURCE_FORMAT", input::one_of(&layouts));
+    let extra = r.optional("EXTRA_ARGS", extra_args).flatten();
+    (unpack(called, compressed, decompress), extra.unwrap_or(layout))
+}
+
+/// Under its old names the action keeps their meaning, byte for byte, until `DECOMPRESS` says otherwise.
+fn unpack(called: &str, compressed: Option<bool>, decompress: Option<Unpack>) -> Unpack {
+    match (decompress, compressed) {
+        (Some(unpack), _) => unpack,
+        (None, Some(true)) => Unpack::Always,
+        (None, _) if [IMAGE2DISK, OCI2DISK].contains(&called) => Unpack::Never,
+        (None, _) => Unpack::Auto,
+    }
+}
+
+/// Options of qemu-img that mean something here, or nothing at all; the source format when one is named.
+fn extra_args(text: &str) -> Result<Option<Layout>, String> {
+    let mut words = text.split_whitespace();
+    let mut layout = None;
+    while let Some(word) = words.next() {
+        match word {
+            "-p" | "-W" => {}
+            "-m" | "-S" | "-t" => drop(words.next().ok_or_else(|| format!("{word} needs a value"))?),
+            "-f" => {
+                layout = Some(match words.next() {
+                    Some("raw") => Layout::Raw,
+                    Some("qcow2") => Layout::Qcow2,
+                    other => return Err(format!("-f {} is not supported: raw or qcow2", other.unwrap_or_default())),
+                });
+            }
+            other => return Err(format!("{other:?} is not supported; -f, -p, -m, -S, -t and -W are")),
+        }
+    }
+    Ok(layout)
+}
+
+fn grow(r: &mut Reader<'_>) -> Option<Grow> {
+    let which = r.optional("GROW_PARTITION", |text| match text.trim() {
+        "last" => Ok(None),
+        number => input::number(number)
+            .ok()
+            .filter(|n| *n > 0)
+            .map(Some)
+            .ok_or_else(|| format!("{number:?} is neither last nor the number of a partition")),
+    });
+    let file_system = r.value("GROW_FS", input::boolean);
+    match which {
+        Some(number) => Some(Grow { number, file_system }),
+        None => file_system.then_some(Grow { number: None, file_system }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(called: &str, pairs: &[(&str, &str)]) -> Result<Wish, Problems> {
+        let base = [("IMG_URL", "http://h/x.raw"), ("DEST_DISK", "/dev/sda")];
+        let lookup = |name: &str| pairs.iter().chain(&base).find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        read(called, &lookup)
+    }
+
+    #[test]
+    fn a_digest_is_required_or_waived_in_words() {
+        let problems = with("image-write", &[]).err().unwrap();
+        assert!(problems.to_string().contains("IMG_CHECKSUM is required"), "{problems}");
+        assert!(!with("image-write", &[("IMG_CHECKSUM", "none")]).unwrap().is_unchecked_by_default);
+        assert!(with(IMAGE2DISK, &[]).unwrap().is_unchecked_by_default);
+        let problems = with("image-write", &[("IMG_CHECKSUM", "sha256:x")]).err().unwrap();
+        assert_eq!(problems.0.len(), 1, "{problems}");
+    }
+
+    #[test]
+    fn the_old_name_keeps_the_old_meaning() {
+        let unpack = |called, pairs: &[(&str, &str)]| {
+            let pairs: Vec<_> = pairs.iter().copied().chain([("IMG_CHECKSUM", "none")]).collect();
+            with(called, &pairs).unwrap().request.unpack
+        };
+        assert_eq!(unpack("image-write", &[]), Unpack::Auto);
+        assert_eq!(unpack("image-write", &[("COMPRESSED", "false")]), Unpack::Auto);
+        assert_eq!(unpack("image-write", &[("COMPRESSED", "true")]), Unpack::Always);
+        assert_eq!(unpack(IMAGE2DISK, &[]), Unpack::Never);
+        assert_eq!(unpack(IMAGE2DISK, &[("COMPRESSED", "T")]), Unpack::Always);
+        assert_eq!(unpack(IMAGE2DISK, &[("COMPRESSED", "false"), ("DECOMPRESS", "auto")]), Unpack::Auto);
+    }
+
+    #[test]
+    fn a_bad_boolean_is_a_problem_and_not_false() {
+        let problems = with(IMAGE2DISK, &[("COMPRESSED", "yep"), ("RETRY_DURATION_MINUTES", "ten")]).err().unwrap();
+        assert_eq!(problems.0.len(), 2, "{problems}");
+    }
+
+    #[test]
+    fn without_retries_there_is_no_patience() {
+        let wish = with(IMAGE2DISK, &[("RETRY_ENABLED", "no")]).unwrap();
+        assert_eq!(wish.request.options.patience, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_name_of_a_registry_is_told_from_a_url_and_a_file() {
+        let place = |called, url: &str| {
+            let lookup = |name: &str| match name {
+                "IMG_URL" => Some(url.to_owned()),
+                "DEST_DISK" => Some("/dev/sda".to_owned()),
+                "IMG_CHECKSUM" => Some("none".to_owned()),
+                _ => None,
+            };
+            read(called, &lookup).map(|wish| wish.request.place)
+        };
+        let title = |place| match place {
+            Ok(Place::Registry { reference, title, .. }) => Some((reference.to_string(), title)),
+            _ => None,
+        };
+        assert_eq!(title(place("image-write", "oci://h:5000/a:raw#x")).unwrap().1.as_deref(), Some("x"));
+        assert!(title(place(OCI2DISK, "h:5000/a:raw.gz")).is_some());
+        assert!(place(OCI2DISK, "h:5000/A B").is_err());
+        assert!(matches!(place("image-write", "file:///x/y"), Ok(Place::File(path)) if path == PathBuf::from("/x/y")));
+        assert!(matches!(place("image-write", "http://h/x"), Ok(Place::Web(urls)) if urls.len() == 1));
+    }
+
+    #[test]
+    fn what_belongs_together_is_set_together() {
+        for (pairs, word) in [
+            ([("IMG_PUBKEY", "x")], "IMG_SIGNATURE"),
+            ([("REGISTRY_USERNAME", "x")], "REGISTRY_PASSWORD"),
+            ([("SKIP_VERIFY", "true")], "CA_BUNDLE"),
+            ([("EXTRA_ARGS", "-f qcow2 -o x")], "-o"),
+            ([("GROW_PARTITION", "0")], "GROW_PARTITION"),
+        ] {
+            let problems = with(IMAGE2DISK, &pairs).err().unwrap();
+            assert!(problems.to_string().contains(word), "{problems}");
+        }
+    }
+
+    #[test]
+    fn arguments_for_qemu_img_are_understood_or_refused() {
+        let layout = |text| with(QEMUIMG2DISK, &[("EXTRA_ARGS", text)]).map(|wish| wish.request.layout);
+        assert_eq!(layout("-f qcow2 -p -m 8 -W"), Ok(Layout::Qcow2));
+        assert_eq!(layout("-t none"), Ok(Layout::Auto));
+        assert!(layout("-f vmdk").is_err());
+    }
+
+    #[test]
+    fn what_shall_grow() {
+        let grow = |pairs: &[(&str, &str)]| with(IMAGE2DISK, pairs).unwrap().grow;
+        assert_eq!(grow(&[]), None);
+        assert_eq!(grow(&[("GROW_FS", "true")]), Some(Grow { number: None, file_system: true }));
+        assert_eq!(grow(&[("GROW_PARTITION", "3")]), Some(Grow { number: Some(3), file_system: false }));
+    }
+}

@@ -1,0 +1,272 @@
+//! What `image-write` does with a disk beyond copying: growing, old signatures, sectors of another size, signatures,
+//! interruption.
+
+mod common;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::server::{Faults, serve};
+use common::{Loop, MIB, Run, gzip, image, root, run, sha256, tool, zstd};
+
+fn write(url: &str, disk: &Loop, more: &[(&str, &str)]) -> Run {
+    let base = [("IMG_URL", url), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none"), ("WAIT_DEVICE_SECONDS", "0")];
+    let base = base.into_iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+    run("image-write", &base.chain(more.iter().copied()).collect::<Vec<_>>())
+}
+
+/// An image whose partition 1 holds a file system made by `mkfs`.
+fn with_file_system(size: usize, sector: u32, mkfs: &[&str]) -> Vec<u8> {
+    let mut bytes = image(size, sector);
+    let (start, len) = (2 * MIB, size - 3 * MIB);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(len as u64).unwrap();
+    let path = file.path().to_str().unwrap();
+    tool(mkfs[0], &mkfs[1..].iter().copied().chain([path]).collect::<Vec<_>>());
+    file.as_file().read_exact_at(&mut bytes[start..start + len], 0).unwrap();
+    bytes
+}
+
+/// Bytes that the mounted partition has, and that it can be written to.
+fn capacity(disk: &Loop, kind: &str) -> u64 {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = sys::mount::Mount::device(Path::new(&disk.partition(1)), kind, dir.path()).unwrap();
+    fs::write(dir.path().join("file"), [7; 100_000]).unwrap();
+    let text = tool("stat", &["-f", "-c", "%b %S", dir.path().to_str().unwrap()]);
+    mount.unmount().unwrap();
+    text.split_whitespace().map(|n| n.parse::<u64>().unwrap()).product()
+}
+
+/// What ext4 asks for, and not every container has.
+fn may_resize_ext4() -> bool {
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    mask.unwrap() & CAP_SYS_RESOURCE != 0
+}
+
+#[test]
+fn the_last_partition_and_its_ext4_grow_on_request() {
+    if !root("the_last_partition_and_its_ext4_grow_on_request") {
+        return;
+    }
+    for sector in [512, 4096] {
+        let image = with_file_system(24 * MIB, sector, &["mkfs.ext4", "-q", "-F", "-b", "4096"]);
+        let url = serve(zstd(&image), Faults::default());
+        let disk = Loop::new(80 * MIB, sector);
+        write(&url, &disk, &[]).ok();
+        assert!(capacity(&disk, "ext4") < 21 * MIB as u64);
+        let done = write(&url, &disk, &[("GROW_FS", "true"), ("VERIFY", "full")]);
+        if !may_resize_ext4() {
+            let failure = done.failure();
+            assert!(failure.code == "mount" && failure.one_line().contains("not permitted"), "{failure:?}");
+            disk.assert_table_is_clean();
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIP the_last_partition_and_its_ext4_grow_on_request: needs CAP_SYS_RESOURCE"
+            );
+            continue;
+        }
+        assert!(done.ok().log.contains("the ext4 of"), "{}", done.log);
+        disk.assert_table_is_clean();
+        let has = capacity(&disk, "ext4");
+        assert!(has > 60 * MIB as u64, "{has}");
+        tool("e2fsck", &["-f", "-n", &disk.partition(1)]);
+    }
+}
+
+#[test]
+#[ignore = "make test-full: mkfs.xfs and mkfs.btrfs, and disks of the sizes they want"]
+fn xfs_and_btrfs_grow_too() {
+    for (kind, mkfs) in [("xfs", &["mkfs.xfs", "-q", "-f"][..]), ("btrfs", &["mkfs.btrfs", "-q", "-f"])] {
+        let image = with_file_system(330 * MIB, 512, mkfs);
+        let disk = Loop::new(500 * MIB, 512);
+        let done = write(&serve(zstd(&image), Faults::default()), &disk, &[("GROW_FS", "true")]);
+        assert!(done.ok().log.contains(&format!("the {kind} of")), "{}", done.log);
+        let has = capacity(&disk, kind);
+        assert!(has > 400 * MIB as u64, "{kind}: {has}");
+    }
+}
+
+#[test]
+fn what_cannot_grow_is_named() {
+    if !root("what_cannot_grow_is_named") {
+        return;
+    }
+    let url = serve(image(16 * MIB, 512), Faults::default());
+    let disk = Loop::new(32 * MIB, 512);
+    let failure = write(&url, &disk, &[("GROW_PARTITION", "7")]).failure().clone();
+    assert_eq!(
+        (failure.code.as_str(), failure.message.contains("no partition 7")),
+        ("partition_table", true),
+        "{failure:?}"
+    );
+    disk.assert_blank_ends();
+    // Its content is no file system: the disk is complete, and the error says so.
+    let failure = write(&url, &disk, &[("GROW_FS", "true")]).failure().clone();
+    assert!(failure.message.contains("is on the disk"), "{failure:?}");
+    disk.assert_table_is_clean();
+}
+
+#[test]
+fn signatures_of_earlier_partitions_are_gone() {
+    if !root("signatures_of_earlier_partitions_are_gone") {
+        return;
+    }
+    let disk = Loop::new(64 * MIB, 512);
+    let list = r#"[{"label":"a","size":"30MiB","type":"linux"},{"label":"b","size":"rest","type":"linux"}]"#;
+    let env = [("DEST_DISK", disk.path()), ("PARTITIONS", list), ("WAIT_DEVICE_SECONDS", "0")];
+    run("disk-wipe", &[("DISK", disk.path()), ("WAIT_DEVICE_SECONDS", "0")]).ok();
+    run("disk-partition", &env).ok();
+    tool("mkfs.ext4", &["-q", "-F", &disk.partition(2)]);
+    assert!(disk.bytes()[31 * MIB..32 * MIB].iter().any(|b| *b != 0));
+    let url = serve(gzip(&image(12 * MIB, 512)), Faults::default());
+    write(&url, &disk, &[]).ok();
+    let bytes = disk.bytes();
+    // The second partition began and ended far beyond the image.
+    assert!(bytes[31 * MIB..32 * MIB].iter().all(|b| *b == 0), "its start is still there");
+    assert!(bytes[61 * MIB + MIB / 2..62 * MIB].iter().all(|b| *b == 0), "its end is still there");
+}
+
+#[test]
+fn a_dos_table_does_not_go_onto_sectors_of_4096_bytes() {
+    if !root("a_dos_table_does_not_go_onto_sectors_of_4096_bytes") {
+        return;
+    }
+    let mut dos = vec![0x42; 8 * MIB];
+    dos[446..512].fill(0);
+    dos[450] = 0x83;
+    dos[454..462].copy_from_slice(&[0, 8, 0, 0, 0, 8, 0, 0]);
+    dos[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let url = serve(dos.clone(), Faults::default());
+    let disk = Loop::new(16 * MIB, 4096);
+    let failure = write(&url, &disk, &[]).failure().clone();
+    assert_eq!(failure.code, "partition_table");
+    disk.assert_untouched();
+    write(&url, &disk, &[("SECTOR_SIZE_POLICY", "ignore")]).ok();
+    assert!(disk.bytes()[..dos.len()] == dos);
+    let other = Loop::new(16 * MIB, 512);
+    write(&url, &other, &[]).ok();
+}
+
+#[test]
+fn zeros_of_the_image_are_zeros_on_the_disk() {
+    if !root("zeros_of_the_image_are_zeros_on_the_disk") {
+        return;
+    }
+    let mut sparse = image(48 * MIB, 512);
+    sparse[9 * MIB + 100..40 * MIB].fill(0);
+    for mode in ["punch", "write"] {
+        let disk = Loop::new(64 * MIB, 512);
+        let url = serve(zstd(&sparse), Faults::default());
+        write(&url, &disk, &[("ZERO_MODE", mode), ("VERIFY", "full")]).ok();
+        assert!(disk.bytes()[MIB..47 * MIB] == sparse[MIB..47 * MIB], "{mode}");
+        let allocated = std::os::unix::fs::MetadataExt::blocks(&disk.file.metadata().unwrap()) * 512;
+        assert_eq!(allocated < 40 * MIB as u64, mode == "punch", "{mode}: {allocated}");
+    }
+}
+
+#[test]
+fn mirrors_take_over_from_a_server_that_is_gone() {
+    if !root("mirrors_take_over_from_a_server_that_is_gone") {
+        return;
+    }
+    let file = zstd(&image(12 * MIB, 512));
+    let disk = Loop::new(16 * MIB, 512);
+    let gone = serve(Vec::new(), Faults { status: Some("404 Not Found"), ..Faults::default() });
+    let cuts = serve(file.clone(), Faults { cut: Some(file.len() / 2), ..Faults::default() });
+    let good = serve(file.clone(), Faults::default());
+    let mirrors = format!("{cuts} {good}");
+    write(&gone, &disk, &[("MIRRORS", &mirrors), ("IMG_CHECKSUM", &sha256(&file))]).ok();
+    disk.assert_table_is_clean();
+}
+
+/// Peak memory in KiB of a run.
+fn peak(url: &str, disk: &Loop) -> u64 {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ironhook-actions"))
+        .arg("image-write")
+        .envs([("IMG_URL", url), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none")])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+        peak = peak.max(line.unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    peak
+}
+
+#[test]
+fn memory_is_bounded_whatever_the_image() {
+    if !root("memory_is_bounded_whatever_the_image") {
+        return;
+    }
+    let image = image(192 * MIB, 512);
+    let disk = Loop::new(200 * MIB, 512);
+    let one_gzip = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&image).unwrap();
+        encoder.finish().unwrap()
+    };
+    let one_zstd = zstd::encode_all(image.as_slice(), 1).unwrap();
+    let many: Vec<u8> = image.chunks(12 * MIB).flat_map(|piece| zstd::encode_all(piece, 1).unwrap()).collect();
+    for (name, file, most) in
+        [("raw", image.clone(), 64), ("gzip", one_gzip, 64), ("zstd", one_zstd, 64), ("zstd in frames", many, 256)]
+    {
+        let used = peak(&serve(file, Faults::default()), &disk) >> 10;
+        println!("{name}: {used} MiB");
+        assert!(used <= most, "{name}: {used} MiB");
+    }
+}
+
+#[test]
+#[ignore = "make test-full: 200 runs, each killed at a random instant"]
+fn killed_at_any_instant_and_run_again() {
+    let image = image(24 * MIB, 512);
+    let files = [image.clone(), gzip(&image), zstd(&image)];
+    let urls = files.map(|file| serve(file, Faults::default()));
+    let disk = Loop::new(32 * MIB, 512);
+    let mut state = u64::from(std::process::id()) | 1;
+    let (mut early, mut late) = (0, 0);
+    for n in 0..200 {
+        let url = &urls[n % 3];
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ironhook-actions"))
+            .arg("image-write")
+            .envs([("IMG_URL", url.as_str()), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none")])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        std::thread::sleep(Duration::from_micros(state % 400_000));
+        let finished = child.try_wait().unwrap().is_some();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let bytes = disk.bytes();
+        let is_blank = bytes[..512].iter().all(|b| *b == 0) && bytes[512..520] != *b"EFI PART";
+        let is_whole = bytes[MIB..23 * MIB] == image[MIB..23 * MIB];
+        // A head that boots stands only before a body that is whole: this one, or the one of the run before.
+        assert!(is_blank || is_whole, "run {n}: a head before a body that is not whole");
+        if finished {
+            late += 1
+        } else {
+            early += 1
+        }
+        if n % 10 == 9 {
+            write(url, &disk, &[("VERIFY", "full")]).ok();
+            assert!(disk.bytes()[MIB..23 * MIB] == image[MIB..23 * MIB], "run {n}: wrong bytes after another run");
+            disk.assert_table_is_clean();
+        }
+    }
+    println!("{early} killed at work, {late} after it");
+    assert!(early > 50, "hardly any run was killed at work: {early}");
+}
