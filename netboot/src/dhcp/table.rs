@@ -29,7 +29,7 @@ fn rows() -> Vec<Row> {
         Row("OVMF PXE x64", Captured("ovmf-pxe"), Some("snponly.efi")),
         Row("OVMF HTTP boot x64", Captured("ovmf-http"), Some("http:snponly.efi")),
         Row("arm64 UEFI PXE", Captured("arm64-pxe"), Some("ipxe-arm64.efi")),
-        Row("snponly.efi of Debian", Captured("ipxe-snponly"), Some(SCRIPT)),
+        Row("ipxe.efi of Debian", Captured("ipxe-efi"), Some(SCRIPT)),
         Row("GRUB's net_dhcp", Captured("grub"), None),
         Row(
             "BIOS PXE of a network card",

@@ -197,3 +197,147 @@ async fn a_machine_without_a_possible_script_is_told_why_on_its_screen() {
     assert!(text.ends_with("reboot || exit 1\n"));
     assert!(matches!(lab.activity.recv().await.unwrap().what, What::Refused { .. }));
 }
+
+/// A self-signed certificate of this kind, as operators make one.
+fn certificate(dir: &std::path::Path, kind: &[&str]) -> (std::path::PathBuf, std::path::PathBuf) {
+    let (certificate, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+    let status = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=lab", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(kind)
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    (certificate, key)
+}
+
+#[tokio::test]
+async fn https_with_an_rsa_certificate_serves_the_same_and_another_key_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = certificate_rsa(dir.path());
+    let mut here = machine();
+    here.lease = None;
+    let (netboot, _seen) = netboot(vec![here], dir.path());
+    let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = tls::acceptor(&certificate, &key).unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let router = router(netboot, Caps::default());
+    let service = tokio::spawn(tls::serve(listener, acceptor, router, async { stopped.await.unwrap_or(()) }));
+    // One that never speaks holds nobody up.
+    let _silent = TcpStream::connect(address).await.unwrap();
+    let url = format!("https://{address}/ipxe/script/52:54:00:00:00:01/auto.ipxe");
+    let ask = |trust: Option<std::path::PathBuf>| {
+        let url = url.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut curl = std::process::Command::new("curl");
+            curl.args(["-sS", "--max-time", "30"]);
+            if let Some(ca) = trust {
+                curl.arg("--cacert").arg(ca);
+            }
+            curl.arg(url).output().unwrap()
+        })
+    };
+    let answer = ask(Some(certificate)).await.unwrap();
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    assert!(text.starts_with("#!ipxe\necho Ironhook: default/machine-1"), "{text} {answer:?}");
+    assert!(!ask(None).await.unwrap().status.success(), "nobody is to trust a certificate that he does not know");
+    drop(stop);
+    service.await.unwrap().unwrap();
+
+    let (_, elliptic) = self::certificate(dir.path(), &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    let error = tls::acceptor(&dir.path().join("cert.pem"), &elliptic).err().unwrap().to_string();
+    assert!(error.contains("it must be RSA"), "{error}");
+}
+
+fn certificate_rsa(dir: &std::path::Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    certificate(dir, &["-newkey", "rsa:2048"])
+}
+
+#[tokio::test]
+async fn an_existing_iso_is_patched_for_its_machine_and_any_range_is_of_the_same_file() {
+    let mut own = machine();
+    own.iso = Some("sub/hook.iso".into());
+    let lab = lab(vec![own]).await;
+    let mut iso = pattern(3_000_000).to_vec();
+    iso[1_000_000..1_001_024].copy_from_slice(crate::iso::PLACEHOLDER.as_bytes());
+    std::fs::write(lab.dir.path().join("files/sub/hook.iso"), &iso).unwrap();
+    let path = "/iso/52:54:00:00:00:01/hook.iso";
+    let (head, whole) = ask(lab.server, &format!("GET {path}"), "").await;
+    assert!(head.starts_with("http/1.1 200") && whole.len() == iso.len(), "{head}");
+    assert_eq!(field(&head, "content-type"), Some("application/vnd.efi-iso"));
+    let patch = String::from_utf8(whole[1_000_000..1_001_024].to_vec()).unwrap();
+    assert!(patch.contains("hw_addr=52:54:00:00:00:01") && !patch.contains("ticket"), "{patch}");
+    assert!(whole[..1_000_000] == iso[..1_000_000] && whole[1_001_024..] == iso[1_001_024..]);
+    for (from, to) in [(999_990, 1_000_010), (1_000_500, 1_000_600), (1_001_000, 1_001_100), (0, 2_999_999)] {
+        let (head, part) = ask(lab.server, &format!("GET {path}"), &format!("Range: bytes={from}-{to}\r\n")).await;
+        assert!(head.starts_with("http/1.1 206") && part == whole[from..=to], "{from}-{to}: {head}");
+    }
+    let (head, _) = ask(lab.server, "GET /iso/52:54:00:00:00:01/x.img", "").await;
+    assert!(head.starts_with("http/1.1 404"), "{head}");
+    assert!(ask(lab.server, "GET /iso/nobody/x.iso", "").await.0.starts_with("http/1.1 400"));
+    assert!(ask(lab.server, "GET /iso/52:54:00:00:00:07/x.iso", "").await.0.starts_with("http/1.1 404"));
+}
+
+#[tokio::test]
+async fn machines_are_told_of_by_prometheus_and_loaders_have_tags() {
+    let lab = lab(vec![machine()]).await;
+    let path = "/ipxe/binary/52:54:00:00:00:01/snponly.efi";
+    let (head, _) = ask(lab.server, &format!("HEAD {path}"), "").await;
+    assert_eq!((field(&head, "content-length"), field(&head, "content-type")), (Some("5000"), Some("application/efi")));
+    let tag = field(&head, "etag").unwrap().to_owned();
+    let (head, part) =
+        ask(lab.server, &format!("GET {path}"), &format!("Range: bytes=10-19\r\nIf-Range: {tag}\r\n")).await;
+    assert!(head.starts_with("http/1.1 206") && part == pattern(5000)[10..20], "{head}");
+    ask(lab.server, "GET /ipxe/script/52:54:00:00:00:01/auto.ipxe", "").await;
+    for path in ["/metrics", "/smee/metrics"] {
+        let text = String::from_utf8(ask(lab.server, &format!("GET {path}"), "").await.1).unwrap();
+        assert!(
+            text.contains("\nironhook_scripts_total 1\n") && text.contains("\nironhook_http_bytes_total 10\n"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_needs_the_serial_number_asks_the_machine_for_it() {
+    let rules = serde_saphyr::from_str("- {name: that one, when: {serial: S1}, then: disk}\n").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (netboot, _seen) = crate::tests::netboot_with(vec![machine()], dir.path(), |site| {
+        site.rules = std::sync::Arc::new(crate::rules::Rules::new(rules).unwrap());
+    });
+    let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let service = tokio::spawn(serve(listener, router(netboot, Caps::default()), std::future::pending()));
+    let path = "/ipxe/script/52:54:00:00:00:01/auto.ipxe";
+    let text = |body: Vec<u8>| String::from_utf8(body).unwrap();
+    let first = text(ask(server, &format!("GET {path}"), "").await.1);
+    assert!(
+        first.contains("chain --replace --autofree http://10.0.0.1:7080") && first.contains("serial=${serial"),
+        "{first}"
+    );
+    let second = text(ask(server, &format!("GET {path}?serial=S1&asked=1"), "").await.1);
+    assert!(second.contains("sanboot"), "{second}");
+    let other = text(ask(server, &format!("GET {path}?serial=S2&asked=1"), "").await.1);
+    assert!(other.contains("initramfs"), "{other}");
+    service.abort();
+}
+
+#[tokio::test]
+async fn what_did_not_fit_on_the_line_is_served_where_the_line_says() {
+    let mut long = machine();
+    if let Ok(installer) = &mut long.installer {
+        installer.extra_args = vec![format!("NO_PROXY={}", "10.0.0.0/8,".repeat(200))];
+    }
+    let lab = lab(vec![long]).await;
+    let script = ask(lab.server, "GET /ipxe/script/52:54:00:00:00:01/auto.ipxe", "").await.1;
+    let script = String::from_utf8(script).unwrap();
+    let url = script.split("ironhook.config=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let path = url.strip_prefix("http://10.0.0.1:7080").unwrap();
+    let file = String::from_utf8(ask(lab.server, &format!("GET {path}"), "").await.1).unwrap();
+    assert!(file.contains("NO_PROXY=10.0.0.0/8,") && spec::cmdline::site::parse(&file, true).is_ok(), "{file}");
+}
