@@ -1,6 +1,7 @@
 //! The agent's states and what moves it between them; pure, so that every order of events can be tested.
 //!
-//! `Idle -> Claimed -> Running -> Reporting -> Idle`, or `-> Leaving` when the machine is to be handed over.
+//! `Idle -> Claimed -> Running -> Reporting -> Idle`, with `Reacting` before `Reporting` when the template wants something
+//! run because of the end, or `-> Leaving` when the machine is to be handed over.
 //! The state is written down before its command is carried out, so a restarted agent goes on where the last one was.
 //! A terminal report leaves `Reporting` only by the server's answer. This file must not do anything.
 
@@ -12,7 +13,8 @@ use proto::convert::Attempt;
 
 use crate::job::{Container, Ended, Finish, Job};
 
-/// Where the agent is.
+/// Where the agent is. There is one of it, so that its size does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum State {
@@ -35,6 +37,17 @@ pub enum State {
         /// A container of this job may exist from an earlier life of the agent.
         resumed: bool,
     },
+    /// It has ended, and the template wants something else run because of that, once.
+    Reacting {
+        /// How it ended.
+        ended: Ended,
+        /// What is run now.
+        job: Job,
+        /// As for an action.
+        container: Option<Container>,
+        /// As for an action.
+        resumed: bool,
+    },
     /// It has ended; the server has to hear of it.
     Reporting(Ended),
     /// The success of an action that ends the machine is on record.
@@ -48,7 +61,8 @@ pub enum State {
     },
 }
 
-/// What has happened.
+/// What has happened. One at a time, too.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The agent was restarted and has read this state back.
@@ -143,12 +157,28 @@ fn next(state: State, event: Event) -> State {
         (State::Running { job, container: None, resumed }, Event::Prepared(of, container)) if of == job.attempt => {
             State::Running { job, container: Some(container), resumed }
         }
-        (State::Running { job, .. }, Event::Finished(of, finish, seconds)) if of == job.attempt => {
+        (State::Running { job, container, .. }, Event::Finished(of, finish, seconds)) if of == job.attempt => {
             let handover = finish.handover.filter(|_| finish.outcome == Outcome::Succeeded);
-            State::Reporting(Ended { attempt: of, outcome: finish.outcome, seconds, handover, doubt: false })
+            let reaction = job.reaction(&finish.outcome).filter(|_| container.is_some());
+            let ended = Ended { attempt: of, outcome: finish.outcome, seconds, handover, doubt: false, reaction: None };
+            match reaction {
+                Some(job) => State::Reacting { ended, job, container: None, resumed: false },
+                None => State::Reporting(ended),
+            }
+        }
+        (State::Reacting { ended, job, container: None, resumed }, Event::Prepared(of, container))
+            if of == job.attempt =>
+        {
+            State::Reacting { ended, job, container: Some(container), resumed }
+        }
+        (State::Reacting { ended, job, .. }, Event::Finished(of, finish, _)) if of == job.attempt => {
+            State::Reporting(ended.after_reaction(&job, &finish.outcome))
         }
         (State::Reporting(ended), Event::EndAnswered(of, answer)) if of == ended.attempt => reported(ended, answer),
         (State::Running { job, container, .. }, Event::Restarted) => State::Running { job, container, resumed: true },
+        (State::Reacting { ended, job, container, .. }, Event::Restarted) => {
+            State::Reacting { ended, job, container, resumed: true }
+        }
         (State::Reporting(ended), Event::Restarted) => State::Reporting(Ended { doubt: true, ..ended }),
         (State::Leaving { mode, by, .. }, Event::Restarted) => State::Leaving { mode, by, asked: false },
         (State::Leaving { mode, by, .. }, Event::HandedOver) => State::Leaving { mode, by, asked: true },
@@ -159,18 +189,21 @@ fn next(state: State, event: Event) -> State {
 
 /// A server that still holds a job of ours for running after we told how it ended has lost that report:
 /// it is told again. Running the job again would not be what it asked for. One that is fresh again is a new attempt.
+/// A server that gives its attempts ids is taken at its word: the same id is the same attempt, whatever else it says.
 ///
 /// One that the server holds for running has been touched, unless this boot's journal knows better.
 fn offered(last: Option<Ended>, claimed: Option<Attempt>, mut job: Job) -> State {
     job.untouched = !job.begun || claimed.is_some_and(|claimed| claimed.same_action(&job.attempt));
     match last {
-        Some(last) if last.attempt.same_action(&job.attempt) => {
-            if job.begun {
-                return State::Reporting(Ended { doubt: true, ..last });
+        Some(last) if last.attempt.same_action(&job.attempt) => match last.attempt.same_id(&job.attempt) {
+            Some(true) => State::Reporting(Ended { doubt: true, ..last }),
+            Some(false) => State::Claimed(job),
+            None if job.begun => State::Reporting(Ended { doubt: true, ..last }),
+            None => {
+                job.attempt.number = last.attempt.number.saturating_add(1);
+                State::Claimed(job)
             }
-            job.attempt.number = last.attempt.number.saturating_add(1);
-            State::Claimed(job)
-        }
+        },
         _ => State::Claimed(job),
     }
 }
@@ -200,8 +233,11 @@ fn command(state: &State) -> Command {
     match state {
         State::Idle { .. } => Command::Poll,
         State::Claimed(job) => Command::ReportStart(job.attempt.clone()),
-        State::Running { job, container: None, resumed } => Command::Prepare { job: job.clone(), resumed: *resumed },
-        State::Running { job, container: Some(container), .. } => {
+        State::Running { job, container: None, resumed } | State::Reacting { job, container: None, resumed, .. } => {
+            Command::Prepare { job: job.clone(), resumed: *resumed }
+        }
+        State::Running { job, container: Some(container), .. }
+        | State::Reacting { job, container: Some(container), .. } => {
             Command::Run { job: job.clone(), container: container.clone() }
         }
         State::Reporting(ended) => Command::ReportEnd(ended.clone()),
@@ -218,7 +254,7 @@ impl Default for State {
 
 impl Ended {
     fn failed(attempt: Attempt, outcome: Outcome) -> Self {
-        Self { attempt, outcome, seconds: 0, handover: None, doubt: false }
+        Self { attempt, outcome, seconds: 0, handover: None, doubt: false, reaction: None }
     }
 }
 

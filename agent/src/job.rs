@@ -3,7 +3,7 @@
 use proto::convert::Attempt;
 use serde::{Deserialize, Serialize};
 use spec::handover::Mode;
-use spec::{Action, Outcome};
+use spec::{Action, Code, Outcome};
 
 /// An action that the server wants this worker to run now.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -19,6 +19,48 @@ pub struct Job {
     pub untouched: bool,
     /// When it was taken, in milliseconds since boot.
     pub claimed_ms: u64,
+    /// A reaction to the end of this attempt: what it tells is told of that one.
+    #[serde(default)]
+    pub reacts_to: Option<Attempt>,
+}
+
+impl Job {
+    /// As the server knows it.
+    pub fn told_as(&self) -> &Attempt {
+        self.reacts_to.as_ref().unwrap_or(&self.attempt)
+    }
+
+    /// What the template wants run after such an end: the same image and mounts with another command. A name of its own
+    /// keeps its container apart from the one that failed.
+    pub fn reaction(&self, outcome: &Outcome) -> Option<Self> {
+        let (name, command) = match outcome {
+            Outcome::Failed(failure) if failure.code != Code::Cancelled.as_str() => {
+                ("on-failure", &self.action.on_failure)
+            }
+            Outcome::TimedOut(_) => ("on-timeout", &self.action.on_timeout),
+            Outcome::Failed(_) | Outcome::Succeeded => return None,
+        };
+        if command.is_empty() || self.reacts_to.is_some() {
+            return None;
+        }
+        let name = format!("{} ({name})", self.action.name);
+        let action = Action {
+            name: name.clone(),
+            command: command.clone(),
+            on_timeout: Vec::new(),
+            on_failure: Vec::new(),
+            background: false,
+            ..self.action.clone()
+        };
+        Some(Self {
+            action,
+            attempt: Attempt { action: name, ..self.attempt.clone() },
+            begun: false,
+            untouched: true,
+            claimed_ms: self.claimed_ms,
+            reacts_to: Some(self.attempt.clone()),
+        })
+    }
 }
 
 /// The container of a job.
@@ -43,6 +85,27 @@ pub struct Ended {
     pub handover: Option<Mode>,
     /// An earlier try of this report may have been recorded without our knowing.
     pub doubt: bool,
+    /// What was run because of this end; its container has to go too.
+    #[serde(default)]
+    pub reaction: Option<Attempt>,
+}
+
+impl Ended {
+    /// The same end, after what the template wanted run because of it.
+    pub fn after_reaction(mut self, reaction: &Job, outcome: &Outcome) -> Self {
+        let how = match outcome {
+            Outcome::Succeeded => "succeeded".to_owned(),
+            Outcome::Failed(failure) => format!("failed: {}", failure.one_line()),
+            Outcome::TimedOut(failure) => format!("timed out: {}", failure.one_line()),
+        };
+        let timed_out = matches!(self.outcome, Outcome::TimedOut(_));
+        if let Outcome::Failed(failure) | Outcome::TimedOut(failure) = &mut self.outcome {
+            let name = if timed_out { "on-timeout" } else { "on-failure" };
+            failure.message = format!("{}; then {name} {how}", failure.message);
+        }
+        self.reaction = Some(reaction.attempt.clone());
+        self
+    }
 }
 
 /// What an executor says at the end of a container.
@@ -82,6 +145,6 @@ pub mod tests {
             network: String::new(),
             background: false,
         };
-        Job { attempt: Attempt::of(&action, 1), action, begun: false, untouched: true, claimed_ms: 0 }
+        Job { attempt: Attempt::of(&action, 1), action, begun: false, untouched: true, claimed_ms: 0, reacts_to: None }
     }
 }

@@ -90,7 +90,13 @@ impl Journal {
         let entry: Entry<State> =
             serde_json::from_slice(&text).map_err(|source| JournalError::Parse { path: self.path.clone(), source })?;
         let same_boot = entry.boot_id == self.boot_id;
-        Ok(Some(entry.state).filter(|state| same_boot || matches!(state, State::Reporting(_))))
+        Ok(match entry.state {
+            state if same_boot => Some(state),
+            state @ State::Reporting(_) => Some(state),
+            // What was to be run because of the end has gone with the boot; how it ended has not.
+            State::Reacting { ended, .. } => Some(State::Reporting(ended)),
+            _ => None,
+        })
     }
 
     /// Keeps the state. Nothing is started from a state that is not on disk, so one before a start is tried again for
@@ -98,7 +104,7 @@ impl Journal {
     pub async fn keep(&self, state: &State, cap: Duration) {
         let mut backoff = Backoff::new(cap);
         while let Err(error) = self.save(state) {
-            if !matches!(state, State::Claimed(_) | State::Running { .. }) {
+            if !matches!(state, State::Claimed(_) | State::Running { .. } | State::Reacting { .. }) {
                 tracing::error!("a restart now could lose a report: {}", chain(&error));
                 return;
             }

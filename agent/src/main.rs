@@ -1,27 +1,34 @@
 //! `ironhook-agent`: takes an action from the workflow server, runs it in an executor, reports it; then the next.
 //! This file reads the configuration, sets up logging and signals, and prints the one error that ends the program.
 
+mod background;
 mod backoff;
 mod config;
+mod data;
 mod decide;
 mod events;
 mod executor;
 mod handover;
+mod inventory;
 mod job;
 mod journal;
 mod progress;
+mod run;
 mod source;
 mod text;
 mod timeline;
 mod work;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::background::Background;
 use crate::config::{Config, Flags};
 use crate::executor::Any;
 use crate::journal::Journal;
@@ -29,11 +36,44 @@ use crate::source::Source;
 use crate::timeline::Timeline;
 use crate::work::Worker;
 
+/// Takes actions from a Tinkerbell workflow server, runs them in containers and reports them.
+///
+/// Every option can also be given by an environment variable, named in brackets. The password of the registry is read
+/// from REGISTRY_PASSWORD only.
+#[derive(Parser)]
+#[command(name = "ironhook-agent", version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prints what this machine is, as the newer protocol has it, in JSON
+    Inventory,
+    /// Runs a workflow from a file on this machine, without a server
+    Run(Box<run::Arguments>),
+    /// Looks after one container of crun
+    #[command(hide = true)]
+    Shim {
+        /// The directory of the action
+        place: PathBuf,
+    },
+}
+
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let Arguments { flags, command } = Arguments::parse();
     let filter = EnvFilter::try_from_env("IRONHOOK_LOG").unwrap_or_else(|_| EnvFilter::new("warn,ironhook_agent=info"));
     tracing_subscriber::fmt().compact().with_ansi(false).with_target(false).with_env_filter(filter).init();
-    match run(flags) {
+    let done = match command {
+        None => work(flags),
+        Some(Command::Inventory) => inventory::print(),
+        Some(Command::Run(arguments)) => return run::main(*arguments),
+        Some(Command::Shim { place }) => executor::crun::shim::run(&place).map_err(anyhow::Error::from),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -42,7 +82,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(flags: Flags) -> anyhow::Result<()> {
+fn work(flags: Flags) -> anyhow::Result<()> {
     let config = Config::resolve(flags, |name| std::env::var(name).ok())?;
     // Two providers could be linked one day; naming ours now keeps TLS from failing at the first handshake then.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -53,13 +93,12 @@ fn run(flags: Flags) -> anyhow::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let mut worker = Worker {
-        source: Source::new(&config)?,
-        executor: Any::new(&config.executor, &config).context("there is no such executor")?,
-        journal: Journal::open(&config.run_dir)?,
-        timeline: Timeline::start(&config.run_dir),
-        config,
-    };
+    let timeline = Timeline::start(&config.run_dir);
+    let source = Source::new(&config, Vec::new())?;
+    let executor = Arc::new(Any::new(&config.executor, &config).context("there is no such executor")?);
+    let journal = Journal::open(&config.run_dir)?;
+    let background = Background::recall(&config.run_dir, &executor, &source);
+    let mut worker = Worker { source, executor, journal, timeline, background, config };
     tokio::select! {
         () = worker.run() => {}
         _ = terminate.recv() => tracing::info!("asked to end (SIGTERM); a running action goes on and is taken up again"),

@@ -1,16 +1,18 @@
 //! The loop: a command of [`crate::decide`] is carried out, what came of it decides on the next, and each state is
 //! written down before its command. Dropping the loop at any moment loses nothing that a restart would not find.
 
-use std::convert::Infallible;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::convert::Attempt;
-use spec::Outcome;
 use spec::handover::{Mode, Request};
+use spec::{Code, Failure, Outcome};
 
+use crate::background::Background;
 use crate::backoff::Backoff;
 use crate::config::Config;
+use crate::data;
 use crate::decide::{Answer, Command, Event, State, decide};
 use crate::executor::Executor;
 use crate::handover::{Asked, ask};
@@ -23,6 +25,8 @@ use crate::timeline::{Timeline, boot_id, now_ms};
 
 /// Between two polls of a worker that has nothing to do, and after a refusal.
 const IDLE: Duration = Duration::from_secs(1);
+/// For what an action has told last.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The agent.
 pub struct Worker<E> {
@@ -31,14 +35,16 @@ pub struct Worker<E> {
     /// The server.
     pub source: Source,
     /// Where actions run.
-    pub executor: E,
+    pub executor: Arc<E>,
     /// The state on disk.
     pub journal: Journal,
     /// This boot's timeline.
     pub timeline: Timeline,
+    /// What runs beside the others.
+    pub background: Background,
 }
 
-impl<E: Executor> Worker<E> {
+impl<E: Executor + 'static> Worker<E> {
     /// Works for ever.
     pub async fn run(&mut self) {
         let (mut state, mut command) = decide(self.recall(), Event::Restarted);
@@ -90,19 +96,23 @@ impl<E: Executor> Worker<E> {
                     backoff = Backoff::new(self.config.retry_interval);
                     self.polled(poller).await;
                     match offer {
-                        Offer::Run(action, begun) => {
+                        Offer::Run { action, attempt, begun } => {
                             poller.said.clear();
-                            let attempt = Attempt::of(&action, 1);
+                            self.background.end_others(Some(&attempt.workflow), &*self.executor).await;
                             return Event::Offered(Job {
-                                action,
+                                action: *action,
                                 attempt,
                                 begun,
                                 untouched: !begun,
                                 claimed_ms: now_ms(),
+                                reacts_to: None,
                             });
                         }
                         Offer::Malformed(attempt, failure) => return Event::Malformed(attempt, failure),
-                        Offer::Nothing(why) => poller.say(format!("idle: {why}")),
+                        Offer::Nothing(why) => {
+                            poller.say(format!("idle: {why}"));
+                            self.background.end_others(None, &*self.executor).await;
+                        }
                     }
                     tokio::time::sleep(IDLE).await;
                 }
@@ -128,28 +138,43 @@ impl<E: Executor> Worker<E> {
         if !poller.timeline_sent {
             poller.timeline_sent = self.source.report_timeline(&boot_id(), &self.timeline.phases()).await;
         }
+        if !poller.inventory_sent {
+            poller.inventory_sent = self.source.report_inventory().await;
+        }
     }
 
     async fn prepare(&mut self, job: Job, resumed: bool) -> Event {
         let attempt = job.attempt.clone();
         tracing::info!(%attempt, image = job.action.image, resumed, "action");
+        data::fetch(&mut self.source, &self.config.worker_dir, &attempt).await;
         let (reporter, listener) = Reporter::new();
-        let prepared = tokio::select! {
-            prepared = self.executor.prepare(&job, resumed, &reporter) => prepared,
-            never = forever(self.source.forward(attempt.clone(), listener)) => match never {},
+        let forward = self.source.forward(job.told_as().clone(), listener);
+        let (executor, job_of) = (&self.executor, &job);
+        let prepare = async move {
+            tokio::select! {
+                prepared = executor.prepare(job_of, resumed, &reporter) => prepared,
+                reason = reporter.cancelled() => Err(Failure::new(Code::Cancelled, format!("it was not started: {reason}"))),
+            }
         };
-        match prepared {
+        match alongside(prepare, forward).await {
             Ok(id) => Event::Prepared(attempt, Container { id, started_ms: now_ms() }),
             Err(failure) => finished(&job, Finish::from(Outcome::Failed(failure))),
         }
     }
 
     async fn run_container(&mut self, job: Job, container: Container) -> Event {
+        if job.action.background {
+            let finish = self.background.run(job.clone(), container, &self.executor, &self.source).await;
+            return finished(&job, finish);
+        }
         let (reporter, listener) = Reporter::new();
-        let finish = tokio::select! {
-            finish = self.executor.run(&job, &container, &reporter) => finish,
-            never = forever(self.source.forward(job.attempt.clone(), listener)) => match never {},
-        };
+        let forward = self.source.forward(job.told_as().clone(), listener);
+        let (executor, job_of) = (&self.executor, &job);
+        let run = async move { executor.run(job_of, &container, &reporter).await };
+        let finish = alongside(run, forward).await;
+        if finish.outcome == Outcome::Succeeded {
+            data::give_back(&mut self.source, &self.config.worker_dir, &job.attempt).await;
+        }
         finished(&job, finish)
     }
 
@@ -161,12 +186,18 @@ impl<E: Executor> Worker<E> {
             Outcome::TimedOut(failure) => tracing::error!(%attempt, "timed out: {}", failure.one_line()),
         }
         let answer = self.source.report_end(&ended).await;
-        self.executor.remove(&ended.attempt).await;
+        if !self.background.has(&ended.attempt) {
+            self.executor.remove(&ended.attempt).await;
+        }
+        if let Some(reaction) = &ended.reaction {
+            self.executor.remove(reaction).await;
+        }
         pause_after_refusal(answer).await;
         Event::EndAnswered(ended.attempt, answer)
     }
 
     async fn hand_over(&mut self, mode: Mode, by: Attempt) -> Event {
+        self.background.end_others(None, &*self.executor).await;
         let socket = self.config.run_dir.join("init.sock");
         let reboot_file = self.config.worker_dir.join("reboot");
         let request = Request { mode, reason: format!("action {by} asked for it") };
@@ -195,6 +226,7 @@ impl<E: Executor> Worker<E> {
 struct Poller {
     ready: bool,
     timeline_sent: bool,
+    inventory_sent: bool,
     said: String,
 }
 
@@ -220,8 +252,24 @@ async fn pause_after_refusal(answer: Answer) {
     }
 }
 
-/// Forwarding ends with the executor's reporter, never before it.
-async fn forever(forward: impl Future<Output = ()>) -> Infallible {
-    forward.await;
-    std::future::pending().await
+/// Does something that has the only reporter, and forwards what it reports; what is left of that at its end gets a
+/// moment to go out.
+pub async fn alongside<T>(work: impl Future<Output = T>, forward: impl Future<Output = ()>) -> T {
+    let (done, over) = tokio::sync::oneshot::channel();
+    let work = async move {
+        let result = work.await;
+        // Nobody waits for this when forwarding has ended by itself.
+        let _ = done.send(());
+        result
+    };
+    let forward = async move {
+        tokio::select! {
+            () = forward => {}
+            () = async {
+                let _ = over.await;
+                tokio::time::sleep(LAST_WORDS).await;
+            } => {}
+        }
+    };
+    tokio::join!(work, forward).0
 }

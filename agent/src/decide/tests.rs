@@ -25,11 +25,18 @@ fn job(name: &str, begun: bool) -> Job {
         network: String::new(),
         background: false,
     };
-    Job { attempt: Attempt::of(&action, 1), action, begun, untouched: !begun, claimed_ms: 0 }
+    Job { attempt: Attempt::of(&action, 1), action, begun, untouched: !begun, claimed_ms: 0, reacts_to: None }
 }
 
 fn ended(name: &str, handover: Option<Mode>) -> Ended {
-    Ended { attempt: job(name, false).attempt, outcome: Outcome::Succeeded, seconds: 1, handover, doubt: false }
+    Ended {
+        attempt: job(name, false).attempt,
+        outcome: Outcome::Succeeded,
+        seconds: 1,
+        handover,
+        doubt: false,
+        reaction: None,
+    }
 }
 
 fn container() -> Container {
@@ -136,6 +143,78 @@ fn a_restart_asks_again_for_what_it_cannot_know() {
     assert!(matches!(decide(running, Event::Restarted).1, Command::Prepare { resumed: true, .. }));
 }
 
+fn with_id(name: &str, id: &str, begun: bool) -> Job {
+    let mut job = job(name, begun);
+    job.attempt.id = id.into();
+    job
+}
+
+#[test]
+fn a_server_with_ids_is_taken_at_its_word() {
+    let last = Ended { attempt: with_id("a", "1", false).attempt, ..ended("a", None) };
+    let idle = State::Idle { last: Some(last), claimed: None };
+    for begun in [false, true] {
+        let again = after(idle.clone(), Event::Offered(with_id("a", "1", begun)));
+        assert!(matches!(&again, State::Reporting(ended) if ended.doubt), "{again:?}");
+        let other = after(idle.clone(), Event::Offered(with_id("a", "2", begun)));
+        assert!(matches!(&other, State::Claimed(job) if job.attempt.number == 1), "{other:?}");
+    }
+}
+
+fn reacting(job: &mut Job) {
+    job.action.on_failure = vec!["collect".into()];
+    job.action.on_timeout = vec!["reset".into()];
+}
+
+#[test]
+fn what_the_template_wants_after_a_failure_is_run_once_and_told_with_it() {
+    let timed_out = Outcome::TimedOut(Failure::new(Code::Timeout, "60 s"));
+    let failed = Outcome::Failed(Failure::new(Code::ExitStatus, "seven"));
+    let cancelled = Outcome::Failed(Failure::new(Code::Cancelled, "stopped"));
+    for (outcome, command, name) in [
+        (failed.clone(), Some("collect"), "a (on-failure)"),
+        (timed_out, Some("reset"), "a (on-timeout)"),
+        (cancelled, None, ""),
+        (Outcome::Succeeded, None, ""),
+    ] {
+        let mut a = job("a", false);
+        reacting(&mut a);
+        let attempt = a.attempt.clone();
+        let running = State::Running { job: a, container: Some(container()), resumed: false };
+        let finish = Finish { outcome: outcome.clone(), handover: None };
+        let (state, next) = decide(running, Event::Finished(attempt.clone(), finish, 3));
+        let Some(command) = command else {
+            assert!(matches!(&state, State::Reporting(ended) if ended.outcome == outcome), "{state:?}");
+            continue;
+        };
+        let Command::Prepare { job: reaction, resumed: false } = next else { panic!("{next:?}") };
+        assert_eq!(
+            (reaction.action.command.as_slice(), reaction.action.name.as_str()),
+            (&[command.to_owned()][..], name)
+        );
+        assert_eq!(reaction.told_as(), &attempt);
+        let state = after(state, Event::Prepared(reaction.attempt.clone(), container()));
+        // A restart in the middle finds it again and never runs the action.
+        let (state, next) = restarted(&state);
+        assert!(matches!(&next, Command::Run { job, .. } if job.attempt == reaction.attempt), "{next:?}");
+        let finish = Finish { outcome: Outcome::Succeeded, handover: Some(Mode::Reboot) };
+        let state = after(state, Event::Finished(reaction.attempt.clone(), finish, 9));
+        let State::Reporting(ended) = state else { panic!() };
+        assert_eq!((&ended.attempt, ended.seconds, ended.handover), (&attempt, 3, None));
+        assert_eq!(ended.reaction, Some(reaction.attempt));
+        let (Outcome::Failed(told) | Outcome::TimedOut(told)) = &ended.outcome else { panic!() };
+        assert!(
+            told.message.ends_with("; then on-failure succeeded") || told.message.ends_with("on-timeout succeeded")
+        );
+    }
+    let mut unstarted = job("a", false);
+    reacting(&mut unstarted);
+    let attempt = unstarted.attempt.clone();
+    let running = State::Running { job: unstarted, container: None, resumed: false };
+    let state = after(running, Event::Finished(attempt, Finish::from(failed), 0));
+    assert!(matches!(state, State::Reporting(_)), "an action without an image has nothing to react with");
+}
+
 /// What happens to one step of the agent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
@@ -157,29 +236,50 @@ struct World {
     plan: Vec<Outcome>,
     /// A server of the field refuses what it already has; ours takes it as done.
     strict: bool,
+    /// It gives every attempt an id, and does not say what it holds for running.
+    newer: bool,
+    /// The template wants something run after a failure.
+    reacts: bool,
     recorded: Vec<Option<Outcome>>,
     running: Option<usize>,
-    containers: HashMap<usize, bool>,
-    starts: Vec<u32>,
+    containers: HashMap<String, bool>,
+    starts: HashMap<String, u32>,
     handed_over: bool,
 }
 
 impl World {
-    fn new(plan: Vec<Outcome>, strict: bool) -> Self {
+    fn new(plan: Vec<Outcome>, strict: bool, newer: bool, reacts: bool) -> Self {
         let n = plan.len();
         Self {
             plan,
             strict,
+            newer,
+            reacts,
             recorded: vec![None; n],
             running: None,
             containers: HashMap::new(),
-            starts: vec![0; n],
+            starts: HashMap::new(),
             handed_over: false,
         }
     }
 
     fn index(attempt: &Attempt) -> usize {
-        attempt.action.parse().unwrap()
+        attempt.action.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    fn offer(&self, i: usize) -> Job {
+        let mut job = job(&i.to_string(), !self.newer && self.running == Some(i));
+        if self.newer {
+            job.attempt.id = format!("id {i}");
+        }
+        if self.reacts {
+            reacting(&mut job);
+        }
+        job
+    }
+
+    fn starts(&self, name: &str) -> u32 {
+        self.starts.get(name).copied().unwrap_or_default()
     }
 
     /// The action that the server wants next.
@@ -204,8 +304,11 @@ impl World {
     fn end(&mut self, ended: &Ended) -> Answer {
         let i = Self::index(&ended.attempt);
         if self.current() == Some(i) {
-            assert_eq!(ended.outcome, self.plan[i], "a report that nobody made");
-            assert_eq!(self.starts[i], 1, "reported without having run");
+            assert_eq!(code(&ended.outcome), code(&self.plan[i]), "a report that nobody made");
+            assert_eq!(self.starts(&i.to_string()), 1, "reported without having run");
+            if let Some(reaction) = &ended.reaction {
+                assert_eq!(self.starts(&reaction.action), 1, "told of what was not run");
+            }
             self.recorded[i] = Some(ended.outcome.clone());
             self.running = None;
             return Answer::Acknowledged;
@@ -225,7 +328,7 @@ impl World {
         Some(match command {
             Command::Poll => {
                 let i = self.current()?;
-                Event::Offered(job(&i.to_string(), self.running == Some(i)))
+                Event::Offered(self.offer(i))
             }
             Command::ReportStart(attempt) => {
                 let i = Self::index(&attempt);
@@ -234,26 +337,34 @@ impl World {
                 Event::StartAnswered(attempt, answer)
             }
             Command::Prepare { job, resumed } => {
-                let i = Self::index(&job.attempt);
-                let known = job.untouched || self.containers.contains_key(&i);
+                let name = job.attempt.action.clone();
+                let known = job.untouched || self.containers.contains_key(&name);
                 assert!(known, "taken for a job that was cut off by a loss of power");
-                if !resumed || !self.containers.contains_key(&i) {
-                    self.containers.insert(i, false);
+                if !resumed || !self.containers.contains_key(&name) {
+                    self.containers.insert(name, false);
                 }
                 Event::Prepared(job.attempt, container())
             }
             Command::Run { job, .. } => {
                 let i = Self::index(&job.attempt);
-                let started = self.containers.get_mut(&i).expect("the container is there until its report is recorded");
-                self.starts[i] += u32::from(!*started);
+                let name = job.attempt.action.clone();
+                let started =
+                    self.containers.get_mut(&name).expect("the container is there until its report is recorded");
+                *self.starts.entry(name).or_default() += u32::from(!*started);
                 *started = true;
+                if job.reacts_to.is_some() {
+                    return Some(Event::Finished(job.attempt, Finish::from(Outcome::Succeeded), 0));
+                }
                 let handover = self.last(i).then_some(Mode::Reboot);
                 Event::Finished(job.attempt, Finish { outcome: self.plan[i].clone(), handover }, 0)
             }
             Command::ReportEnd(ended) => {
                 let first = self.end(&ended);
                 let answer = if answer_lost { Self::doubtful(self.end(&ended)) } else { first };
-                self.containers.remove(&Self::index(&ended.attempt));
+                self.containers.remove(&ended.attempt.action);
+                if let Some(reaction) = &ended.reaction {
+                    self.containers.remove(&reaction.action);
+                }
                 Event::EndAnswered(ended.attempt, answer)
             }
             Command::HandOver { .. } => {
@@ -263,6 +374,13 @@ impl World {
             }
             Command::Stay => return None,
         })
+    }
+}
+
+fn code(outcome: &Outcome) -> (bool, String) {
+    match outcome {
+        Outcome::Succeeded => (true, String::new()),
+        Outcome::Failed(failure) | Outcome::TimedOut(failure) => (false, failure.code.clone()),
     }
 }
 
@@ -326,15 +444,19 @@ proptest! {
     /// machine is handed over exactly when all has succeeded.
     #[test]
     fn no_order_of_events_loses_or_repeats_anything(
-        plan in plan(), strict in any::<bool>(), faults in proptest::collection::vec(fault(), 0..60),
+        plan in plan(), kind in any::<[bool; 3]>(), faults in proptest::collection::vec(fault(), 0..60),
     ) {
-        let mut world = World::new(plan.clone(), strict);
+        let [strict, newer, reacts] = kind;
+        // No server of the newer generation refuses a duplicate.
+        let mut world = World::new(plan.clone(), strict && !newer, newer, reacts);
         drive(&mut world, &faults);
         let until = plan.iter().position(|outcome| *outcome != Outcome::Succeeded).map_or(plan.len(), |i| i + 1);
         for (i, outcome) in plan.iter().enumerate() {
-            let expected = (i < until).then(|| outcome.clone());
-            prop_assert_eq!(&world.recorded[i], &expected, "action {}", i);
-            prop_assert_eq!(world.starts[i], u32::from(i < until));
+            let expected = (i < until).then(|| code(outcome));
+            prop_assert_eq!(world.recorded[i].as_ref().map(code), expected, "action {}", i);
+            prop_assert_eq!(world.starts(&i.to_string()), u32::from(i < until));
+            let reactions = world.starts(&format!("{i} (on-failure)")) + world.starts(&format!("{i} (on-timeout)"));
+            prop_assert_eq!(reactions, u32::from(i < until && reacts && *outcome != Outcome::Succeeded));
         }
         prop_assert_eq!(world.handed_over, plan.iter().all(|outcome| *outcome == Outcome::Succeeded));
     }

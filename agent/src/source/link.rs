@@ -9,10 +9,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
-use crate::config::Tls;
+use super::roots::{self, RootsError};
+use crate::config::{Config, Tls};
 
 /// No call of ours takes longer on a server that is well.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Servers of the newer generation answer that there is no work after a minute at the latest.
+const HELD: Duration = Duration::from_secs(75);
 
 /// The server's address cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,9 @@ pub enum LinkError {
         #[source]
         source: tonic::transport::Error,
     },
+    /// A file that TLS needs.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// TLS cannot be set up.
     #[error("cannot set up TLS to {authority}")]
     Tls {
@@ -38,27 +44,40 @@ pub enum LinkError {
 }
 
 /// A channel that connects at the first call, and again whenever the connection is lost.
-pub fn channel(authority: &str, tls: Tls) -> Result<Channel, LinkError> {
-    let scheme = if tls == Tls::Off { "http" } else { "https" };
-    let endpoint = Endpoint::from_shared(format!("{scheme}://{authority}"))
-        .map_err(|source| LinkError::Address { authority: authority.to_owned(), source })?
+pub fn channel(config: &Config) -> Result<Channel, LinkError> {
+    let endpoint = endpoint(config)?
         .timeout(DEADLINE)
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(5))
         // Only while a call is open: servers written in Go hang up on a client that pings when idle.
         .keep_alive_while_idle(false);
+    Ok(endpoint.connect_lazy())
+}
+
+/// The same for calls that the server holds back for up to a minute. No pings: a server written in Go takes three
+/// without an answer in between for an attack. A server that is gone is noticed by the deadline, and by TCP before.
+pub fn patient(config: &Config) -> Result<Channel, LinkError> {
+    let endpoint = endpoint(config)?.timeout(HELD).tcp_keepalive(Some(DEADLINE));
+    Ok(endpoint.connect_lazy())
+}
+
+fn endpoint(config: &Config) -> Result<Endpoint, LinkError> {
+    let Config { authority, tls, .. } = config;
+    let (authority, tls) = (authority.as_str(), *tls);
+    let scheme = if tls == Tls::Off { "http" } else { "https" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{authority}"))
+        .map_err(|source| LinkError::Address { authority: authority.to_owned(), source })?
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true);
     let endpoint = match tls {
         Tls::Off => Ok(endpoint),
-        Tls::Verified => endpoint.tls_config(ClientTlsConfig::new().with_webpki_roots()),
+        Tls::Verified => endpoint.tls_config(roots::trusted(config)?),
         Tls::Unverified => {
             let verifier = Arc::new(Anyone(Arc::new(ring::default_provider())));
-            endpoint.tls_config_with_verifier(ClientTlsConfig::new(), verifier)
+            endpoint.tls_config_with_verifier(roots::identified(ClientTlsConfig::new(), config)?, verifier)
         }
     };
-    let endpoint = endpoint.map_err(|source| LinkError::Tls { authority: authority.to_owned(), source })?;
-    Ok(endpoint.connect_lazy())
+    endpoint.map_err(|source| LinkError::Tls { authority: authority.to_owned(), source })
 }
 
 /// Believes any certificate, but only of a peer that holds its key: `--tinkerbell-insecure-tls`.

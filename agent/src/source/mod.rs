@@ -1,40 +1,49 @@
-//! Where work comes from and reports go to: the classic service always, `ironhook.v1` when the server has it.
-//! Polls once a call; reports are repeated until the server has answered, whatever that takes.
+//! Where work comes from and reports go to: the classic service or the newer one, whichever the server has, and
+//! `ironhook.v1` beside it. Polls once a call; reports are repeated until the server has answered, whatever that takes.
 
+mod answers;
 mod classic;
 mod link;
+mod machine;
+mod newer;
+mod roots;
 mod turn;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use proto::convert::{self, Attempt};
-use proto::ironhook::machine_client::MachineClient;
-use proto::ironhook::{HelloRequest, Timeline};
-use proto::workflow::{State, WorkflowAction, WorkflowContext};
+use proto::convert::{self, Attempt, Era};
+use proto::workflow::{WorkflowAction, WorkflowContext};
 use spec::phase::Phase;
 use spec::{Action, Failure, Outcome, WorkerId};
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::backoff::Backoff;
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::decide::Answer;
 use crate::job::Ended;
 use crate::progress::Listener;
+use crate::source::answers::{definite, describe, garbled, gone, no_work, refusal, transport};
 use crate::source::classic::Classic;
 pub use crate::source::link::LinkError;
+use crate::source::machine::Machine;
+use crate::source::newer::Newer;
 use crate::source::turn::{Turn, turn};
 
-/// Progress goes out at most this often.
-const PROGRESS_PAUSE: Duration = Duration::from_millis(500);
 /// How many reasons for having nothing to do are worth telling.
 const REASONS: usize = 3;
 
 /// What a poll brought.
 #[derive(Debug)]
 pub enum Offer {
-    /// An action to run; true when the server already holds it for running.
-    Run(Action, bool),
+    /// An action to run.
+    Run {
+        /// What.
+        action: Box<Action>,
+        /// How reports name it.
+        attempt: Attempt,
+        /// The server already holds it for running.
+        begun: bool,
+    },
     /// An action of ours that cannot be understood.
     Malformed(Attempt, Failure),
     /// Nothing, and why.
@@ -50,35 +59,73 @@ pub struct PollError {
     status: Status,
 }
 
+/// A report, in the words of the service that it goes to.
+#[derive(Clone)]
+enum Wire {
+    Classic(proto::workflow::WorkflowActionStatus),
+    Newer(Box<proto::agent::ActionStatusRequest>),
+}
+
 /// The server, as the agent sees it.
 #[derive(Debug)]
 pub struct Source {
     worker: WorkerId,
     retry: Duration,
+    protocol: Protocol,
     classic: Classic,
-    machine: MachineClient<Channel>,
-    /// Whether the server has `ironhook.v1`; not known before it was asked on this connection.
-    v1: Option<bool>,
+    newer: Newer,
+    machine: Machine,
+    /// Which of the two services the server has; not known before it was asked on this connection.
+    era: Option<Era>,
+    /// What this machine is, as the newer service takes it.
+    attributes: Vec<u8>,
 }
 
 impl Source {
     /// Connects when first used.
-    pub fn new(config: &Config) -> Result<Self, LinkError> {
-        let channel = link::channel(&config.authority, config.tls)?;
+    pub fn new(config: &Config, attributes: Vec<u8>) -> Result<Self, LinkError> {
+        let channel = link::channel(config)?;
+        let wanted = matches!(config.protocol, Protocol::Auto | Protocol::Ironhook);
         Ok(Self {
             worker: config.worker.clone(),
             retry: config.retry_interval,
-            classic: Classic::new(channel.clone()),
-            machine: MachineClient::new(channel),
-            v1: None,
+            protocol: config.protocol,
+            classic: Classic::new(channel.clone(), config.protocol),
+            newer: Newer::new(link::patient(config)?, channel.clone()),
+            machine: Machine::new(channel, &config.worker, config.ticket.clone(), wanted),
+            era: config.protocol.era(),
+            attributes,
         })
+    }
+
+    /// Whether the classic service is the one of 0.6 to 0.8, which keeps data with its workflows.
+    pub fn classic_of_old(&mut self) -> Option<&mut Classic> {
+        Some(&mut self.classic).filter(|classic| classic.is_old())
     }
 
     /// Asks once for work.
     pub async fn poll(&mut self) -> Result<Offer, PollError> {
-        self.greet().await.map_err(|status| self.failed("Hello", status))?;
+        if let Err(status) = self.machine.greet().await {
+            return Err(self.failed("Hello", status));
+        }
+        if self.protocol == Protocol::Ironhook && self.machine.is_absent() {
+            self.machine.forget();
+            return Ok(Offer::Nothing("the server has no ironhook.v1, which --protocol asks for".to_owned()));
+        }
+        match self.era {
+            Some(Era::Newer) => self.poll_newer().await,
+            Some(Era::Classic) => self.poll_classic().await,
+            None => match self.poll_classic().await {
+                Err(PollError { status, .. }) if status.code() == Code::Unimplemented => self.poll_newer().await,
+                polled => polled,
+            },
+        }
+    }
+
+    async fn poll_classic(&mut self) -> Result<Offer, PollError> {
         let contexts = self.classic.contexts(&self.worker).await;
         let contexts = contexts.map_err(|status| self.failed("GetWorkflowContexts", status))?;
+        self.has(Era::Classic);
         if contexts.is_empty() {
             return Ok(Offer::Nothing(format!("the server has no workflow for worker {}", self.worker)));
         }
@@ -88,6 +135,7 @@ impl Source {
             let actions = actions.map_err(|status| self.failed("GetWorkflowActions", status))?;
             match self.judge(context, actions) {
                 Offer::Nothing(why) => reasons.push(why),
+                Offer::Run { action, attempt, begun } => return self.claim(action, attempt, begun).await,
                 offer => return Ok(offer),
             }
         }
@@ -110,42 +158,89 @@ impl Source {
             }
         };
         match convert::action(&context.workflow_id, wire) {
-            Ok(action) => Offer::Run(action, begun),
-            Err(error) => {
-                let failure = Failure::new(spec::Code::BadInput, format!("the server's action: {error}"));
-                Offer::Malformed(attempt, failure.with_causes_of(&error))
-            }
+            Ok(action) => Offer::Run { action: Box::new(action), attempt, begun },
+            Err(error) => malformed(attempt, &error),
         }
+    }
+
+    /// Adds what a server of ours knows beyond the classic service.
+    async fn claim(&mut self, mut action: Box<Action>, mut attempt: Attempt, begun: bool) -> Result<Offer, PollError> {
+        let claimed = self.machine.claim(&attempt).await.map_err(|status| self.failed("Claim", status))?;
+        if let Some(claimed) = claimed {
+            attempt.id = claimed.action_id;
+            attempt.number = claimed.attempt.max(1);
+            action.background = claimed.background;
+            action.network = match proto::newer::network(claimed.network) {
+                Ok(network) => network,
+                Err(error) => return Ok(malformed(attempt, &error)),
+            };
+        }
+        Ok(Offer::Run { action, attempt, begun })
+    }
+
+    async fn poll_newer(&mut self) -> Result<Offer, PollError> {
+        let wire = match self.newer.action(&self.worker, &self.attributes).await {
+            Ok(wire) => wire,
+            Err(status) if no_work(&status) => {
+                self.has(Era::Newer);
+                let why = describe(&status);
+                return Ok(Offer::Nothing(format!("the server has no action for agent {}: {why}", self.worker)));
+            }
+            Err(status) => return Err(self.failed("GetAction", status)),
+        };
+        self.has(Era::Newer);
+        let attempt = match proto::newer::attempt(&wire) {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                return Ok(Offer::Nothing(format!(
+                    "the server's action cannot be reported: {}",
+                    crate::text::chain(&error)
+                )));
+            }
+        };
+        Ok(match proto::newer::action(wire) {
+            // The newer service never says whether it holds the action for running.
+            Ok(action) => Offer::Run { action: Box::new(action), attempt, begun: false },
+            Err(error) => malformed(attempt, &error),
+        })
     }
 
     /// Reports that an action is about to start; returns when the server has answered.
     pub async fn report_start(&mut self, attempt: &Attempt) -> Answer {
-        self.report(attempt, None, convert::running(attempt)).await
+        let wire = match attempt.era {
+            Era::Classic => Wire::Classic(convert::running(attempt)),
+            Era::Newer => Wire::Newer(Box::new(proto::newer::running(attempt, now()))),
+        };
+        self.report(attempt, "running", None, wire).await
     }
 
     /// Reports how an action ended, its failure in full first; returns when the server has answered.
     pub async fn report_end(&mut self, ended: &Ended) -> Answer {
-        let failure = match &ended.outcome {
-            Outcome::Succeeded => None,
-            Outcome::Failed(failure) | Outcome::TimedOut(failure) => Some(failure),
+        let Ended { attempt, outcome, seconds, .. } = ended;
+        let (state, failure) = match outcome {
+            Outcome::Succeeded => ("success", None),
+            Outcome::Failed(failure) => ("failed", Some(failure)),
+            Outcome::TimedOut(failure) => ("timeout", Some(failure)),
         };
-        self.report(&ended.attempt, failure, convert::ended(&ended.attempt, &ended.outcome, ended.seconds)).await
+        let wire = match attempt.era {
+            Era::Classic => Wire::Classic(convert::ended(attempt, outcome, *seconds)),
+            Era::Newer => Wire::Newer(Box::new(proto::newer::ended(attempt, outcome, *seconds, now()))),
+        };
+        self.report(attempt, state, failure, wire).await
     }
 
-    async fn report(
-        &mut self,
-        attempt: &Attempt,
-        failure: Option<&Failure>,
-        status: proto::workflow::WorkflowActionStatus,
-    ) -> Answer {
+    async fn report(&mut self, attempt: &Attempt, state: &str, failure: Option<&Failure>, wire: Wire) -> Answer {
         let mut backoff = Backoff::new(self.retry);
         let mut doubt = false;
         let mut said = String::new();
-        let state = word(status.action_status());
         loop {
-            let result = match self.report_detail(attempt, failure).await {
+            let detail = match failure {
+                Some(failure) => self.machine.failure(attempt, failure).await,
+                None => Ok(()),
+            };
+            let result = match detail {
                 Err(error) => Err(error),
-                Ok(()) => self.classic.report(status.clone()).await.inspect_err(|error| doubt |= !definite(error)),
+                Ok(()) => self.send(attempt, wire.clone()).await.inspect_err(|error| doubt |= !definite(error)),
             };
             match result {
                 Ok(()) => return Answer::Acknowledged,
@@ -159,6 +254,10 @@ impl Source {
                         tracing::warn!(%attempt, state, "report not answered yet, trying again: {why}");
                         said = why;
                     }
+                    if garbled(&error) && self.is_another(attempt.era).await {
+                        tracing::warn!(%attempt, state, "the server is one of another generation now and cannot know this action");
+                        return Answer::Refused { gone: true, doubt };
+                    }
                     self.lost(&error);
                     backoff.wait().await;
                 }
@@ -166,89 +265,51 @@ impl Source {
         }
     }
 
-    /// The failure's detail, where the server can take it. Its refusal is no reason to keep back the report itself.
-    async fn report_detail(&mut self, attempt: &Attempt, failure: Option<&Failure>) -> Result<(), Status> {
-        let Some(failure) = failure else { return Ok(()) };
-        self.greet().await?;
-        if self.v1 != Some(true) {
-            return Ok(());
-        }
-        match self.machine.report_failure(convert::failure_detail(attempt, failure)).await {
-            Ok(_) => Ok(()),
-            Err(error) if !transport(&error) || answered(&error) => {
-                tracing::warn!(%attempt, "failure detail refused by the server: {}", describe(&error));
-                Ok(())
+    /// Whether the server certainly has the other service and not the one of this era: a gateway that knows neither is no
+    /// reason to drop a report.
+    async fn is_another(&mut self, era: Era) -> bool {
+        let contexts = self.classic.contexts(&self.worker).await;
+        match era {
+            Era::Newer => contexts.is_ok(),
+            Era::Classic if contexts.is_err_and(|error| error.code() == Code::Unimplemented) => {
+                self.newer.action(&self.worker, &self.attributes).await.map_or_else(|error| no_work(&error), |_| true)
             }
-            Err(error) => Err(error),
+            Era::Classic => false,
         }
     }
 
-    /// Sends how far an action is, the latest only, until the executor has no more to say.
-    pub fn forward(&self, attempt: Attempt, listener: Listener) -> impl Future<Output = ()> + Send + use<> {
-        let mut machine = self.machine.clone();
-        let mut wanted = self.v1 != Some(false);
-        async move {
-            let Listener { mut progress, log, dropped, cancel } = listener;
-            drop((log, dropped, cancel));
-            while progress.changed().await.is_ok() {
-                let latest = progress.borrow_and_update().clone();
-                let Some(latest) = latest.filter(|_| wanted) else { continue };
-                match machine.report_progress(convert::progress(&attempt, &latest)).await {
-                    Err(error) if error.code() == Code::Unimplemented => wanted = false,
-                    Err(error) => tracing::debug!(%attempt, "progress not sent: {}", describe(&error)),
-                    Ok(_) => {}
-                }
-                tokio::time::sleep(PROGRESS_PAUSE).await;
-            }
+    async fn send(&mut self, attempt: &Attempt, wire: Wire) -> Result<(), Status> {
+        match wire {
+            Wire::Classic(status) => self.classic.report(status, &attempt.id).await,
+            Wire::Newer(status) => self.newer.report(*status).await,
         }
+    }
+
+    /// Serves the line to an executor until it has no more to say.
+    pub fn forward(&self, attempt: Attempt, listener: Listener) -> impl Future<Output = ()> + Send + use<> {
+        self.machine.forward(attempt, listener)
     }
 
     /// Sends the boot's timeline. False: try again later.
     pub async fn report_timeline(&mut self, boot_id: &str, phases: &[Phase]) -> bool {
-        if self.v1 != Some(true) {
-            return self.v1 == Some(false);
-        }
-        let timeline: Timeline = convert::timeline(&self.worker, boot_id, phases);
-        match self.machine.report_timeline(timeline).await {
-            Ok(_) => true,
-            Err(error) if refusal(&error) || error.code() == Code::Unimplemented => {
-                tracing::warn!("timeline refused by the server: {}", describe(&error));
-                true
-            }
-            Err(error) => {
-                self.lost(&error);
-                false
-            }
-        }
+        self.machine.timeline(boot_id, phases).await
     }
 
-    /// Finds out, once a connection, whether the server has `ironhook.v1`.
-    async fn greet(&mut self) -> Result<(), Status> {
-        if self.v1.is_some() {
-            return Ok(());
+    /// Sends what the machine is, where it does not go along with every question. False: try again later.
+    pub async fn report_inventory(&mut self) -> bool {
+        self.attributes.is_empty() || self.machine.inventory(&self.attributes).await
+    }
+
+    fn has(&mut self, era: Era) {
+        if self.era.is_none() {
+            let service = match era {
+                Era::Classic if self.classic.is_old() => "the classic service of 0.6 to 0.8",
+                Era::Classic => "the classic service",
+                Era::Newer => "the newer service (GetAction)",
+            };
+            tracing::info!("the server has {service}");
         }
-        let hello = HelloRequest {
-            worker_id: self.worker.to_string(),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            ticket: String::new(),
-        };
-        self.v1 = match self.machine.hello(hello).await {
-            Ok(answer) => {
-                let version = answer.into_inner().server_version;
-                tracing::info!(server_version = version, "the server has ironhook.v1");
-                Some(true)
-            }
-            Err(error) if error.code() == Code::Unimplemented => {
-                tracing::info!("the server speaks the classic service only");
-                Some(false)
-            }
-            Err(error) if transport(&error) => return Err(error),
-            Err(error) => {
-                tracing::warn!("odd answer to Hello, so the classic service only: {}", describe(&error));
-                Some(false)
-            }
-        };
-        Ok(())
+        self.era = Some(era);
     }
 
     fn failed(&mut self, call: &'static str, status: Status) -> PollError {
@@ -256,66 +317,26 @@ impl Source {
         PollError { call, status }
     }
 
-    /// Another server may answer on the next connection.
+    /// Another server may answer on the next connection, or already does behind the same address.
     fn lost(&mut self, error: &Status) {
-        if transport(error) {
-            self.v1 = None;
+        if transport(error) || error.code() == Code::Unimplemented {
+            self.era = self.protocol.era();
+        }
+        if transport(error) && matches!(self.protocol, Protocol::Auto | Protocol::Ironhook) {
+            self.machine.forget();
         }
     }
 }
 
-/// The server has understood and will never accept.
-fn refusal(status: &Status) -> bool {
-    gone(status) || matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition)
+fn malformed(attempt: Attempt, error: &convert::ActionError) -> Offer {
+    let failure = Failure::new(spec::Code::BadInput, format!("the server's action: {error}"));
+    Offer::Malformed(attempt, failure.with_causes_of(error))
 }
 
-/// There is nothing to do for us: no such workflow or action, it is another worker's, or it has ended without us
-/// (`proto::AGENT_HEADER`).
-fn gone(status: &Status) -> bool {
-    matches!(status.code(), Code::NotFound | Code::PermissionDenied | Code::Aborted)
-}
-
-/// Not a fault on the way: `unknown` without a cause is what servers written in Go say of an error without a code.
-fn answered(status: &Status) -> bool {
-    status.code() == Code::Unknown && std::error::Error::source(status).is_none()
-}
-
-/// The call may not have reached the server, or its answer not us.
-fn transport(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
-        || (status.code() == Code::Internal && std::error::Error::source(status).is_some())
-}
-
-/// Nothing was recorded, for certain.
-fn definite(status: &Status) -> bool {
-    refusal(status) || matches!(status.code(), Code::Unimplemented | Code::Unauthenticated)
-}
-
-/// A state for people.
-fn word(state: State) -> &'static str {
-    match state {
-        State::Pending => "pending",
-        State::Running => "running",
-        State::Failed => "failed",
-        State::Timeout => "timeout",
-        State::Success => "success",
-    }
-}
-
-/// Code, message and causes in one line.
-fn describe(status: &Status) -> String {
-    let mut line = status.code().description().to_owned();
-    let mut add = |text: &str| {
-        if !text.is_empty() && !line.contains(text) {
-            line.push_str(": ");
-            line.push_str(text);
-        }
-    };
-    add(status.message());
-    if let Some(source) = std::error::Error::source(status) {
-        add(&crate::text::chain(source));
-    }
-    line.replace(['\n', '\r'], " ")
+fn now() -> prost_types::Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or_default();
+    prost_types::Timestamp { seconds, nanos: since.subsec_nanos().cast_signed() }
 }
 
 #[cfg(test)]

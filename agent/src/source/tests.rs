@@ -1,6 +1,7 @@
 //! The real client against a server on the real wire: both prefixes, with and without `ironhook.v1`, and its faults.
 
-use clap::Parser;
+use clap::{Args, FromArgMatches};
+use proto::workflow::State;
 use spec::event::Progress;
 use spec::failure::Code as FailureCode;
 
@@ -17,7 +18,9 @@ fn source(authority: std::net::SocketAddr) -> Source {
     let id = format!("--id={WORKER}");
     let server = format!("--tinkerbell-grpc-authority={authority}");
     let arguments = ["agent", &id, &server, "--tinkerbell-tls=false", "--retry-interval=20ms"];
-    Source::new(&Config::resolve(Flags::try_parse_from(arguments).unwrap(), |_| None).unwrap()).unwrap()
+    let found = Flags::augment_args(clap::Command::new("agent")).try_get_matches_from(arguments).unwrap();
+    let flags = Flags::from_arg_matches(&found).unwrap();
+    Source::new(&Config::resolve(flags, |_| None).unwrap(), Vec::new()).unwrap()
 }
 
 fn serving(speaks: Speaks) -> (Server, Source, Serving) {
@@ -28,14 +31,21 @@ fn serving(speaks: Speaks) -> (Server, Source, Serving) {
 
 async fn offered(source: &mut Source) -> (Attempt, bool) {
     match source.poll().await.unwrap() {
-        Offer::Run(action, begun) => (Attempt::of(&action, 1), begun),
+        Offer::Run { attempt, begun, .. } => (attempt, begun),
         other => panic!("{other:?}"),
     }
 }
 
 fn failed(attempt: &Attempt) -> Ended {
     let failure = Failure { exit_status: Some(7), ..Failure::new(FailureCode::ExitStatus, "seven") };
-    Ended { attempt: attempt.clone(), outcome: Outcome::Failed(failure), seconds: 3, handover: None, doubt: false }
+    Ended {
+        attempt: attempt.clone(),
+        outcome: Outcome::Failed(failure),
+        seconds: 3,
+        handover: None,
+        doubt: false,
+        reaction: None,
+    }
 }
 
 #[tokio::test]
@@ -65,10 +75,20 @@ async fn a_newer_server_has_the_detail_before_the_end() {
     source.report_end(&failed(&attempt)).await;
     let seen = server.seen();
     let calls: Vec<&str> = seen.calls.iter().map(String::as_str).collect();
-    let want =
-        ["Hello", "GetWorkflowContexts", "GetWorkflowActions", "a STATE_RUNNING", "ReportFailure", "a STATE_FAILED"];
+    let want = [
+        "Hello",
+        "GetWorkflowContexts",
+        "GetWorkflowActions",
+        "Claim",
+        "a STATE_RUNNING",
+        "ReportFailure",
+        "a STATE_FAILED",
+    ];
     assert_eq!(calls, want);
     assert_eq!((seen.details[0].code.as_str(), seen.details[0].exit_status), ("exit_status", Some(7)));
+    let id = "id of w/a";
+    assert_eq!((attempt.id.as_str(), seen.details[0].action.as_ref().unwrap().action_id.as_str()), (id, id));
+    assert_eq!(seen.ids, [id, id], "both reports carry what the claim was answered with");
 }
 
 #[tokio::test]
@@ -178,4 +198,33 @@ async fn progress_goes_out_bounded_and_its_last_word_arrives() {
     assert_eq!(seen.progress[0].action.as_ref().unwrap().action_name, "a");
     drop(reporter);
     forward.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cancelled_lease_reaches_the_executor_and_its_log_the_server() {
+    let (server, mut source, _serving) = serving(Speaks::Both);
+    server.add("w", vec![action("a", "i")]);
+    let (attempt, _) = offered(&mut source).await;
+    let (reporter, listener) = Reporter::new();
+    let forward = tokio::spawn(source.forward(attempt, listener));
+    reporter.log(&["one".into(), "two".into()]);
+    server.wait("the log", |seen| seen.log == ["one", "two"]).await;
+    server.wait("a lease", |seen| seen.calls.iter().any(|call| call == "Lease")).await;
+    server.cancel("wrong rack");
+    assert_eq!(tokio::time::timeout(Duration::from_secs(30), reporter.cancelled()).await.unwrap(), "wrong rack");
+    drop(reporter);
+    forward.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_line_that_nobody_listens_to_ends_with_its_reporter() {
+    let (server, mut source, _serving) = serving(Speaks::Classic);
+    server.add("w", vec![action("a", "i")]);
+    let (attempt, _) = offered(&mut source).await;
+    let (reporter, listener) = Reporter::new();
+    let forward = tokio::spawn(source.forward(attempt, listener));
+    reporter.log(&["nobody".into()]);
+    drop(reporter);
+    forward.await.unwrap();
+    assert!(server.seen().log.is_empty());
 }

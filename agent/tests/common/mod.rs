@@ -72,6 +72,10 @@ pub struct Seen {
     pub progress: Vec<Progress>,
     pub timelines: Vec<Timeline>,
     pub log: Vec<String>,
+    /// The server's own ids that came with reports.
+    pub ids: Vec<String>,
+    /// Why leases are to end.
+    pub cancelled: Option<String>,
     /// What details are answered with instead of being taken.
     pub details_refused: Option<Code>,
     /// A report came with the agent's own header.
@@ -125,6 +129,10 @@ impl Server {
 
     pub fn fail_next(&self, faults: &[Fault]) {
         self.0.send_modify(|seen| seen.faults.extend(faults));
+    }
+
+    pub fn cancel(&self, reason: &str) {
+        self.0.send_modify(|seen| seen.cancelled = Some(reason.to_owned()));
     }
 
     pub fn refuse_details(&self, code: Code) {
@@ -253,7 +261,11 @@ impl WorkflowService for Server {
 
     async fn report_action_status(&self, request: Request<WorkflowActionStatus>) -> Result<Response<Empty>, Status> {
         let ours = request.metadata().contains_key(proto::AGENT_HEADER);
-        self.0.send_modify(|seen| seen.ours |= ours);
+        let id = request.metadata().get(proto::ACTION_HEADER).map(|id| id.to_str().unwrap().to_owned());
+        self.0.send_modify(|seen| {
+            seen.ours |= ours;
+            seen.ids.extend(id);
+        });
         self.report(request.into_inner()).map(|()| Response::new(Empty {}))
     }
 
@@ -305,8 +317,10 @@ impl Machine for Server {
     }
 
     async fn lease(&self, _: Request<LeaseRequest>) -> Result<Response<LeaseResponse>, Status> {
-        self.note("Lease", |_| {});
-        Ok(Response::new(LeaseResponse { renew_ms: 100, ..LeaseResponse::default() }))
+        let mut cancelled = None;
+        self.note("Lease", |seen| cancelled = seen.cancelled.clone());
+        let reason = cancelled.clone().unwrap_or_default();
+        Ok(Response::new(LeaseResponse { renew_ms: 100, cancelled: cancelled.is_some(), reason }))
     }
 
     async fn report_log(&self, request: Request<LogLines>) -> Result<Response<LogResponse>, Status> {
