@@ -133,10 +133,11 @@ fn bootable(
     let name = |what: &str| request.out.join(format!("{what}-{}", ARCHITECTURE.1));
     let kernel = assembled.take_kernel()?;
     let mut files = Vec::new();
-    let two_stages = assembled.layer.iter().next().is_some();
-    if two_stages {
+    let mut description = None;
+    if assembled.layer.iter().next().is_some() {
         progress.step("packing the layer of stage two");
-        let (layer, second) = layer(&assembled.layer, &mut assembled.tree, request, &recipe)?;
+        let (layer, second, described) = layer(&assembled.layer, &mut assembled.tree, request, &recipe)?;
+        description = Some(described);
         files.push((layer, "layer of stage two, ".to_owned()));
         files.push((second, "the layer as a second initramfs, ".to_owned()));
     }
@@ -151,7 +152,7 @@ fn bootable(
         Ok::<_, Error>(())
     })?;
     progress.step("writing the bill of materials");
-    let bill = sbom::document(&assembled, &initramfs, &kernel.image)?;
+    let bill = sbom::document(&assembled, &initramfs, &kernel.image, description.as_ref())?;
     let bytes = |place: &Path, bytes: &[u8]| {
         let write = |source| Error::Write { what: "a file of the output", source };
         Pending::with(place, |out| out.write_all(bytes).map_err(write))
@@ -163,7 +164,7 @@ fn bootable(
     }
     files.push((initramfs, format!("{entries} entries, ")));
     let built = commit(files)?;
-    if !two_stages {
+    if description.is_none() {
         // Those of an earlier build would be of another image.
         for stale in [name("stage2"), name("stage2").with_extension("cpio")] {
             let _ = std::fs::remove_file(stale);
@@ -183,7 +184,7 @@ fn count(tree: &mut Tree) -> Result<(), tree::Error> {
 }
 
 /// The layer file, and the same as a cpio archive; its description goes into the initramfs.
-fn layer(layer: &Tree, tree: &mut Tree, request: &Build, recipe: &Recipe) -> Result<(Pending, Pending), Error> {
+fn layer(layer: &Tree, tree: &mut Tree, request: &Build, recipe: &Recipe) -> Result<(Pending, Pending, Layer), Error> {
     let place = request.out.join(format!("stage2-{}", ARCHITECTURE.1));
     let file = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let pending = Pending::new(&place)?;
@@ -197,7 +198,7 @@ fn layer(layer: &Tree, tree: &mut Tree, request: &Build, recipe: &Recipe) -> Res
     second.insert(&path, Node::file(bytes, 0o644)).map_err(own)?;
     let second =
         Pending::with(&place.with_extension("cpio"), |out| cpio::write_plain(&second, out).map_err(Error::from))?;
-    Ok((pending, second))
+    Ok((pending, second, description))
 }
 
 fn commit(files: Vec<(Pending, String)>) -> Result<Vec<Built>, Error> {

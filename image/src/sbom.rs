@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use spec::stage::Layer;
 use thiserror::Error;
 
 use crate::linuxkit::assemble::Assembled;
@@ -65,14 +66,22 @@ pub fn beside(initramfs: &Path) -> PathBuf {
     initramfs.with_file_name(format!("{name}.spdx.json"))
 }
 
-/// The bill of what was assembled into the initramfs that is about to take its place.
-pub fn document(assembled: &Assembled, initramfs: &Pending, kernel: &[u8]) -> Result<Vec<u8>, Error> {
+/// The bill of what was assembled into the initramfs that is about to take its place, and into its layer.
+pub fn document(
+    assembled: &Assembled,
+    initramfs: &Pending,
+    kernel: &[u8],
+    layer: Option<&Layer>,
+) -> Result<Vec<u8>, Error> {
     let digest = hex(&Sha256::digest(output::read(initramfs.path())?));
     let name = initramfs.place().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut bill = Bill::default();
     bill.describe(&name, &digest, kernel);
+    if let Some(layer) = layer {
+        bill.add_file(LAYER, &layer.file, &layer.sha256, "ARCHIVE");
+    }
     for (reference, image) in &assembled.images {
-        bill.add_image(reference, image)?;
+        bill.add_image(if assembled.late.contains(reference) { LAYER } else { INITRAMFS }, reference, image)?;
     }
     let document = json!({
         "spdxVersion": "SPDX-2.3",
@@ -95,6 +104,7 @@ pub fn document(assembled: &Assembled, initramfs: &Pending, kernel: &[u8]) -> Re
 }
 
 const INITRAMFS: &str = "SPDXRef-initramfs";
+const LAYER: &str = "SPDXRef-layer";
 
 #[derive(Default)]
 struct Bill {
@@ -104,19 +114,18 @@ struct Bill {
 
 impl Bill {
     fn describe(&mut self, initramfs: &str, digest: &str, kernel: &[u8]) {
-        let version = env!("CARGO_PKG_VERSION");
-        let sum = |sha256: &str| json!([{"algorithm": "SHA256", "checksumValue": sha256}]);
-        let more = json!({"checksums": sum(digest), "primaryPackagePurpose": "ARCHIVE"});
-        self.add(INITRAMFS.into(), initramfs, version, more);
-        let more =
-            json!({"checksums": sum(&hex(&Sha256::digest(kernel))), "primaryPackagePurpose": "OPERATING-SYSTEM"});
-        self.add("SPDXRef-kernel".into(), "vmlinuz", version, more);
-        for id in [INITRAMFS, "SPDXRef-kernel"] {
-            self.relations.insert(("SPDXRef-DOCUMENT".into(), "DESCRIBES", id.into()));
-        }
+        self.add_file(INITRAMFS, initramfs, digest, "ARCHIVE");
+        self.add_file("SPDXRef-kernel", "vmlinuz", &hex(&Sha256::digest(kernel)), "OPERATING-SYSTEM");
     }
 
-    fn add_image(&mut self, reference: &str, image: &Image) -> Result<(), Error> {
+    fn add_file(&mut self, id: &str, name: &str, sha256: &str, purpose: &str) {
+        let checksums = json!([{"algorithm": "SHA256", "checksumValue": sha256}]);
+        let more = json!({"checksums": checksums, "primaryPackagePurpose": purpose});
+        self.add(id.to_owned(), name, env!("CARGO_PKG_VERSION"), more);
+        self.relations.insert(("SPDXRef-DOCUMENT".into(), "DESCRIBES", id.to_owned()));
+    }
+
+    fn add_image(&mut self, place: &str, reference: &str, image: &Image) -> Result<(), Error> {
         let name = reference.split('@').next().unwrap_or(reference);
         let id = id("image", reference);
         let digest = image.digest.trim_start_matches("sha256:");
@@ -139,7 +148,7 @@ impl Bill {
                 "checksums": checksums, "externalRefs": purl(&locator), "primaryPackagePurpose": "CONTAINER",
             }),
         );
-        self.relations.insert((INITRAMFS.into(), "CONTAINS", id.clone()));
+        self.relations.insert((place.to_owned(), "CONTAINS", id.clone()));
         for package in contents(reference, image)?.packages {
             let Package { name, version, architecture, sha256 } = package;
             let deb = self::id("deb", &format!("{name}-{version}-{architecture}"));

@@ -103,6 +103,8 @@ fn two_stages_come_from_the_same_yaml_and_the_one_file_shape_is_the_default() {
     let described = Layer::parse(&find(&two, "etc/ironhook/stage2").1).unwrap();
     let layer = fs::read(site.path().join("out").join(&described.file)).unwrap();
     assert_eq!((described.sha256, described.size), (sha256(&layer), layer.len() as u64));
+    let bill = fs::read_to_string(site.path().join("out/initramfs-x86_64.spdx.json")).unwrap();
+    assert!(bill.contains(&sha256(&layer)) && bill.contains("\"SPDXRef-layer\""), "{bill}");
     let config: Value = serde_json::from_slice(&find(&two, "containers/services/late/config.json").1).unwrap();
     assert_eq!(config["annotations"]["dev.ironhook.stage"], "2");
     let runtime: Value = serde_json::from_slice(&find(&two, "containers/services/late/runtime.json").1).unwrap();

@@ -1,7 +1,7 @@
 //! From YAML and images to the finished tree: kernel, init, bundles, files, in LinuxKit's order.
 //! Reads images and the files the YAML names; writes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use spec::stage::MOUNT;
@@ -94,6 +94,8 @@ pub struct Assembled {
     pub tree: Tree,
     /// What stage two brings; empty when the image has one stage.
     pub layer: Tree,
+    /// Images that lie in the layer, by full reference.
+    pub late: BTreeSet<String>,
     /// The images it was made of, by full reference.
     pub images: BTreeMap<String, Image>,
 }
@@ -147,11 +149,11 @@ pub fn assemble(
             places.insert(&entry.path, node).map_err(|source| Error::Place { what, source })?;
         }
     }
-    let Places { mut tree, layer, .. } = places;
+    let Places { mut tree, layer, late, .. } = places;
     if layer.iter().next().is_some() {
         tree.ensure_directory(MOUNT).map_err(|source| Error::Place { what: MOUNT.into(), source })?;
     }
-    Ok(Assembled { kernel, tree, layer, images: images.read })
+    Ok(Assembled { kernel, tree, layer, late, images: images.read })
 }
 
 /// Every image a document needs, as it names them.

@@ -29,7 +29,7 @@ pub struct Places {
     /// The layer.
     pub layer: Tree,
     /// Images that lie in the layer, by full reference.
-    late: BTreeSet<String>,
+    pub late: BTreeSet<String>,
     /// Directories that moved to the layer.
     moved: BTreeSet<String>,
 }
