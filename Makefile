@@ -83,8 +83,12 @@ test: deps ## the tests of every change: checks, unit, integration, and machines
 
 .PHONY: test-full
 test-full: test ## and what needs more of the host: the agent against a container engine here (docker.io, busybox-static)
-	hack/with-dockerd cargo test --locked -p agent --test executors
-	cargo test --locked -p e2e --test guest -- --ignored --test-threads=1
+	for suite in "" trixie sid; do DOCKERD_SUITE=$$suite hack/with-dockerd cargo test --locked -p agent --test executors --test file; done
+	hack/with-dockerd cargo test --locked -p agent --test crashes -- --ignored --test-threads=1
+	cargo test --locked -p e2e --test guest --test guest_agent -- --ignored --test-threads=1
+	cargo test --locked -p actions --test image_disk -- --ignored --test-threads=1
+	cargo test --locked -p bootkit --test engine -- --ignored --test-threads=1
+	cargo test --locked -p e2e --test bootkit_vm -- --ignored --test-threads=1
 
 .PHONY: bench-boot
 bench-boot: image ## from the kernel's start to the agent, against a bare boot of the same bytes
@@ -94,12 +98,22 @@ bench-boot: image ## from the kernel's start to the agent, against a bare boot o
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for a minute (nightly compiler, cargo-fuzz)
-	cd hack/fuzz && for target in cmdline dhcp event linuxkit layer qcow2 frames tar; do mkdir -p corpus/$$target seeds/$$target; cargo +nightly fuzz run --fuzz-dir . $$target corpus/$$target seeds/$$target -- -max_total_time=60; done
+	cd hack/fuzz && for target in cmdline dhcp event linuxkit layer qcow2 frames bmap tar; do mkdir -p corpus/$$target seeds/$$target; cargo +nightly fuzz run --fuzz-dir . $$target corpus/$$target seeds/$$target -- -max_total_time=60; done
 
 .PHONY: bench-image
 bench-image: programs ## how long assembling takes and how much memory: out/bench/image.json, out/bench/image.svg
 	cargo build --locked -p e2e --bin ironhook-bench-image
 	$(TOOLS)/ironhook-bench-image
+
+.PHONY: bench-actions
+bench-actions: ## image-write against every other way that is installed (isal pigz pixz bmap-tools; cargo install --root out/cache/tools coreos-installer)
+	cargo build --locked --release --target-dir out/cache/bench-target -p actions --bin ironhook-actions
+	hack/bench/actions.py --program out/cache/bench-target/$(TARGET)/release/ironhook-actions
+
+.PHONY: bench-agent
+bench-agent: ## the agent's size, memory, start, and what an action costs over docker run and crun run (docker.io, crun)
+	cargo build --locked --profile dist --target-dir out/cache/bench-target -p agent
+	hack/with-crun hack/with-dockerd hack/bench/agent.py --agent out/cache/bench-target/$(TARGET)/dist/ironhook-agent
 
 .PHONY: clean
 clean: ## what was built; the caches of packages and target systems stay

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-const TOOLS: [&str; 12] = ["sh", "sleep", "cat", "echo", "kill", "seq", "id", "test", "ls", "mkdir", "dd", "tail"];
+const TOOLS: [&str; 14] =
+    ["sh", "sleep", "cat", "echo", "kill", "seq", "id", "test", "ls", "mkdir", "dd", "tail", "true", "grep"];
 
 /// Adds the image to the layout; `labels` as JSON.
 pub fn add(layout: &Path, name: &str, labels: &str) {

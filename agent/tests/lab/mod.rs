@@ -80,7 +80,20 @@ impl Lab {
 
     /// The program with all it needs to work here.
     pub fn command(&self) -> Command {
-        let path = |name: &str| self.dir.path().join(name).display().to_string();
+        let mut command = self.program();
+        self.options(&mut command);
+        command
+    }
+
+    /// `run FILE`, to its end.
+    pub fn run_file(&self, file: &Path, results: &Path) -> std::process::ExitStatus {
+        let mut command = self.program();
+        command.arg("run").arg(file).arg("--results").arg(results);
+        self.options(&mut command);
+        command.status().unwrap()
+    }
+
+    fn program(&self) -> Command {
         let mut command = match self.kind {
             Kind::Docker => Command::new(env!("CARGO_BIN_EXE_ironhook-agent")),
             Kind::Crun => {
@@ -90,6 +103,11 @@ impl Lab {
             }
         };
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
+    fn options(&self, command: &mut Command) {
+        let path = |name: &str| self.dir.path().join(name).display().to_string();
         let executor = if self.kind == Kind::Docker { "docker" } else { "crun" };
         command.arg(format!("--executor={executor}")).arg(format!("--images={}", path("images")));
         command.args(["--privileges=declared", "--retry-interval=200ms"]);
@@ -98,7 +116,6 @@ impl Lab {
             command.arg("--docker-socket").arg(socket);
         }
         command.args(&self.arguments);
-        command
     }
 
     pub fn start_agent(&mut self) {
@@ -210,4 +227,14 @@ pub async fn wait_for(path: &Path) {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), there).await.unwrap();
+}
+
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..1200 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{what}: not within a minute");
 }

@@ -76,7 +76,7 @@ impl Images {
         let access = Access {
             credentials: credentials.collect(),
             plain_http: config.plain_registries.clone(),
-            fetch: fetch::Options::default(),
+            fetch: fetch::Options { ca_file: config.ca_file.clone(), ..fetch::Options::default() },
         };
         Self { layouts: config.images.clone(), cache: config.run_dir.join("images"), access }
     }
