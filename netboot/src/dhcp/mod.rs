@@ -7,6 +7,8 @@ mod recent;
 mod reply;
 mod socket;
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;
 
 use std::cell::Cell;

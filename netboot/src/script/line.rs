@@ -67,10 +67,11 @@ pub fn line(target: &Target<'_>, settings: &Settings, ticket: Option<&Secret>) -
 
 fn fields(target: &Target<'_>, settings: &Settings, ticket: Option<&Secret>) -> Result<Vec<String>, LineError> {
     let Target { mac, arch, installer } = target;
-    // The last console of the line is the one of /dev/console. A kernel leaves out those that do not exist; on arm64
-    // it finds them in the firmware's tables.
+    // The last console of the line is the one of /dev/console. A kernel has one serial console of a PC only and takes
+    // the first that is named, there or not: ttyS1 here would silence ttyS0 (measured). What we print goes to every
+    // console that the machine has (`ironhook.consoles`); on arm64 the kernel finds them in the firmware's tables.
     let consoles = match *arch {
-        "x86_64" => "console=tty0 console=ttyS1,115200 console=ttyS0,115200",
+        "x86_64" => "console=tty0 console=ttyS0,115200",
         "aarch64" => "",
         other => return Err(LineError::Architecture(other.to_owned())),
     };
