@@ -41,6 +41,10 @@ image: components ## out/vmlinuz-x86_64, out/initramfs-x86_64 and out/loaders
 	$(IMAGE) build linuxkit/ironhook.yaml --out out --level $(LEVEL) $(if $(filter 2,$(STAGES)),--two-stages)
 	$(IMAGE) export --out out/loaders linuxkit/components/ipxe
 
+.PHONY: image-slim
+image-slim: components ## the flavour without an engine, in out/slim
+	$(IMAGE) build linuxkit/slim.yaml --out out/slim --level $(LEVEL)
+
 .PHONY: push
 push: components ## the actions' images to REGISTRY (host:port, without TLS unless TLS=true)
 	@: $${REGISTRY:?make push needs REGISTRY=host:port}
@@ -89,6 +93,7 @@ test-full: test ## and what needs more of the host: the agent against a containe
 	cargo test --locked -p actions --test image_disk -- --ignored --test-threads=1
 	cargo test --locked -p bootkit --test engine -- --ignored --test-threads=1
 	cargo test --locked -p e2e --test bootkit_vm -- --ignored --test-threads=1
+	hack/in-lab cargo test --locked -p e2e --test netboot_proxy --test netboot_firmware -- --ignored --test-threads=1 # kea-dhcp4-server qemu-system-arm qemu-efi-aarch64
 
 .PHONY: bench-boot
 bench-boot: image ## from the kernel's start to the agent, against a bare boot of the same bytes
@@ -109,6 +114,11 @@ bench-image: programs ## how long assembling takes and how much memory: out/benc
 bench-actions: ## image-write against every other way that is installed (isal pigz pixz bmap-tools; cargo install --root out/cache/tools coreos-installer)
 	cargo build --locked --release --target-dir out/cache/bench-target -p actions --bin ironhook-actions
 	hack/bench/actions.py --program out/cache/bench-target/$(TARGET)/release/ironhook-actions
+
+.PHONY: bench-netboot
+bench-netboot: ## DHCP, TFTP and HTTP against dnsmasq, Kea, tftpd-hpa and nginx (dnsmasq-base kea-dhcp4-server tftpd-hpa nginx-light)
+	cargo build --locked --release --target-dir out/cache/bench-target -p server
+	hack/in-lab hack/bench/netboot.py --program out/cache/bench-target/$(TARGET)/release/ironhook
 
 .PHONY: bench-agent
 bench-agent: ## the agent's size, memory, start, and what an action costs over docker run and crun run (docker.io, crun)

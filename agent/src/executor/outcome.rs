@@ -97,6 +97,7 @@ pub fn start_failure(why: &str) -> (Code, &'static str) {
         (Code::NoSpace, "no room left for the container")
     } else if says(&[
         "error mounting",
+        "mount source path",
         "mount `",
         "invalid mount",
         "invalid volume",
