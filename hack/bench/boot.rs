@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::direct::{Build, Machine, SERIAL, image_with};
 use e2e::lab::{HTTP, Lab, Places};
-use e2e::manifests::{Hardware, user_data};
+use e2e::manifests::{Hardware, Step, user_data, workflow};
 use spec::Mac;
 
 const PAIRS: usize = 5;
@@ -67,6 +67,11 @@ fn bench() -> Result<()> {
         user_data: user_data("bench"),
     };
     lab.apply("hardware", &hardware.yaml())?;
+    // Only a machine with something to do is booted; what it is to do comes after what is measured.
+    lab.apply(
+        "workflow",
+        &workflow("bench", &hardware, &[Step::new("disk-wipe", [("DEST_DISK", "/dev/vda".into())])]),
+    )?;
     let append = command_line()?;
     let yaml = fs::read_to_string(places.repo.join("linuxkit/ironhook.yaml"))?;
     let image = image_with("bench-boot-image", &[&yaml, PROBE], &[])?;
