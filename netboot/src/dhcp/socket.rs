@@ -11,6 +11,8 @@ use tokio::net::UdpSocket;
 use super::Port;
 
 const CLIENT: u16 = 68;
+/// Room for some thousand messages, as the kernel counts them.
+const BURST: usize = 4 << 20;
 
 /// The service cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,10 @@ fn open(interface: &str, port: u16) -> io::Result<UdpSocket> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd: OwnedFd = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
     setsockopt(&fd, sockopt::Broadcast, &true)?;
+    // A rack that powers on asks at once. Without CAP_NET_ADMIN the kernel's own limit is what there is.
+    if setsockopt(&fd, sockopt::RcvBufForce, &BURST).is_err() {
+        setsockopt(&fd, sockopt::RcvBuf, &BURST)?;
+    }
     if port == CLIENT {
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     }

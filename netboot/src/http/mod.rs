@@ -51,7 +51,7 @@ struct Http {
 pub fn router(netboot: Netboot, caps: Caps) -> Router {
     let mut router = Router::new()
         .route("/auto.ipxe", get(scripts::by_address))
-        .route("/autoexec.ipxe", get(scripts::by_address))
+        .route("/autoexec.ipxe", get(scripts::autoexec_by_address))
         .route("/{mac}/auto.ipxe", get(scripts::by_mac))
         .route("/ipxe/script/{mac}/auto.ipxe", get(scripts::by_mac))
         .route("/ipxe/config/{mac}/site.conf", get(scripts::config))
@@ -165,7 +165,7 @@ async fn loader(
             };
             http.send(&asker, &request, content, false).await
         }
-        ("autoexec.ipxe", None) => scripts::answer(&asker, None),
+        ("autoexec.ipxe", None) => scripts::autoexec(&asker),
         ("grub.cfg", None) => scripts::doorman_text(),
         (name, None) if is_artifact(name) => {
             let osie = asker.settings.osie.clone();

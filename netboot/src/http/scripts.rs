@@ -107,6 +107,24 @@ pub(super) fn answer(asker: &Asker, said: Option<Said>) -> Response {
     }
 }
 
+/// What iPXE runs before it has an address of its own.
+pub(super) fn autoexec(asker: &Asker) -> Response {
+    let Some(mac) = asker.mac else { return refuse(asker, "autoexec.ipxe", "no Hardware has this IP address") };
+    asker.netboot.stages.sign(mac);
+    match asker.decide().verdict {
+        Verdict::Refuse(why) => refuse(asker, "autoexec.ipxe", &why),
+        _ => text(asker.boot(mac, None).autoexec()),
+    }
+}
+
+pub(super) async fn autoexec_by_address(
+    State(http): State<Http>,
+    ConnectInfo(peer): Peer,
+    headers: HeaderMap,
+) -> Response {
+    autoexec(&http.asker(peer, None, &headers))
+}
+
 /// `grub.cfg` of everybody.
 pub(super) async fn doorman() -> Response {
     doorman_text()

@@ -95,6 +95,28 @@ pub(super) fn chain(who: &str, url: &str) -> String {
     )
 }
 
+/// What iPXE runs before it has configured anything: under UEFI it comes by the firmware's network, which is not its own.
+pub(super) fn autoexec(mac: Mac, settings: &Settings) -> String {
+    format!(
+        "#!ipxe\n\
+         set tries:int32 0\n\
+         :configure\n\
+         dhcp && goto script ||\n\
+         inc tries\n\
+         echo Ironhook: attempt ${{tries}} of {TRIES}: no address from DHCP\n\
+         iseq ${{tries}} {TRIES} && goto given_up ||\n\
+         sleep 5 ||\n\
+         goto configure\n\
+         :script\n\
+         chain --replace --autofree {url} ||\n\
+         echo Ironhook: the server has no script for this machine, or does not answer\n\
+         :given_up\n\
+         echo Ironhook: given up. This machine starts again in 60 seconds\n\
+         {AGAIN}",
+        url = settings.script_url(mac),
+    )
+}
+
 /// The same question again, with what only the machine knows.
 pub(super) fn ask(mac: Mac, settings: &Settings) -> String {
     format!(

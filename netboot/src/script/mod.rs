@@ -175,6 +175,11 @@ impl Boot<'_> {
         ipxe::failure(&self.who(), why)
     }
 
+    /// `autoexec.ipxe`: an address first, then its script.
+    pub fn autoexec(&self) -> String {
+        ipxe::autoexec(self.mac, self.settings)
+    }
+
     /// The same question again, with its serial number.
     pub fn ask(&self) -> String {
         ipxe::ask(self.mac, self.settings)

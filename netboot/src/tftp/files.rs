@@ -9,6 +9,7 @@ use spec::Mac;
 use super::packet::{ErrorCode, Request};
 use super::source::Source;
 use crate::asker::Asker;
+use crate::rules::Verdict;
 use crate::script::{Kind, grub_doorman};
 use crate::{Netboot, Step};
 
@@ -76,20 +77,11 @@ fn file(dir: &Path, name: &str) -> Result<Option<Source>, Refused> {
 
 fn script(asker: &Asker, said: Option<Mac>) -> Result<Source, Refused> {
     let Some(mac) = said.or(asker.mac) else { return Err(missing("autoexec.ipxe")) };
-    let ticket = asker.machine.as_ref().and_then(|_| asker.netboot.machines.ticket(mac));
-    let boot = asker.boot(mac, ticket.as_ref());
-    let decision = asker.decide();
-    let made = boot.ipxe(&decision.verdict);
-    asker.remember();
-    match made {
-        None => Err((ErrorCode::NotFound, "this machine gets no script".into())),
-        Some(Ok(script)) => {
-            asker.netboot.counters.scripts.one();
-            asker.netboot.sink.step(mac, Step::Script { boots: script.boots.into(), rule: decision.rule });
-            Ok(Bytes::from(script.text).into())
-        }
-        Some(Err(error)) => Ok(Bytes::from(boot.failure(&crate::chain(&error))).into()),
+    asker.netboot.stages.sign(mac);
+    if let Verdict::Refuse(why) = asker.decide().verdict {
+        return Err((ErrorCode::NotFound, why));
     }
+    Ok(Bytes::from(asker.boot(mac, None).autoexec()).into())
 }
 
 fn machine_file(asker: &Asker, said: Option<Mac>, kind: Kind) -> Result<Source, Refused> {

@@ -287,8 +287,8 @@ async fn what_is_unknown_is_said_within_a_tenth_of_a_second() {
 async fn scripts_and_configurations_are_those_of_the_machine() {
     let lab = lab().await;
     for (name, wanted) in [
-        ("autoexec.ipxe", "#!ipxe\necho Ironhook: default/machine-1"),
-        ("52:54:00:00:00:01/autoexec.ipxe", "#!ipxe\n"),
+        ("autoexec.ipxe", "dhcp && goto script"),
+        ("52:54:00:00:00:01/autoexec.ipxe", "/ipxe/script/52:54:00:00:00:01/auto.ipxe"),
         ("grub/grub.cfg", "configfile /grub/${net_default_mac}/grub.cfg"),
         ("grub/52:54:00:00:00:01/grub.cfg", "linux /vmlinuz-x86_64 grpc_authority="),
         ("pxelinux.cfg/01-52-54-00-00-00-01", "KERNEL vmlinuz-x86_64"),
