@@ -7,6 +7,7 @@ use std::time::Duration;
 use spec::Code;
 
 use crate::failed::Coded;
+use crate::select::{self, Selector};
 
 /// One input of an action.
 #[derive(Debug)]
@@ -35,9 +36,10 @@ pub enum Presence {
 /// The disk an action works on; every action takes both of the field's names.
 pub const DEST_DISK: Input = Input {
     name: "DEST_DISK",
-    also: &["BLOCK_DEVICE"],
+    also: &["DISK", "BLOCK_DEVICE"],
     presence: Presence::Required,
-    doc: "Path of the block device, also below /dev/disk/by-*.",
+    doc: "The disk: a path below /dev, also below /dev/disk/by-*, or what it is like, as serial=S3X*, size>=100GB,smallest \
+          or transport=nvme,partition=2. Exactly one has to match.",
 };
 /// Stop after the plan.
 pub const DRY_RUN: Input = Input {
@@ -60,6 +62,76 @@ pub const ALLOW_REMOVABLE: Input = Input {
     presence: Presence::Default("false"),
     doc: "Accept a disk that the kernel calls removable.",
 };
+
+/// What every action reads besides its own inputs.
+pub const COMMON: &[Input] = &[
+    Input {
+        name: "LOG_FORMAT",
+        also: &[],
+        presence: Presence::Default("text"),
+        doc: "text, or json: each line of the log is an object, and the last one is the result.",
+    },
+    Input {
+        name: "LOG_LEVEL",
+        also: &[],
+        presence: Presence::Default("info"),
+        doc: "info, warn (no progress, no details) or error (nothing but the reason of a failure).",
+    },
+    Input {
+        name: "REPORT_PATH",
+        also: &[],
+        presence: Presence::Optional,
+        doc: "Write the result as JSON to this file: action, plan, outcome, failure.",
+    },
+    Input {
+        name: "REPORT_URL",
+        also: &[],
+        presence: Presence::Optional,
+        doc: "Send the same by POST to this http or https URL; a failure of that is only a warning.",
+    },
+];
+
+/// What [`COMMON`] says.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Common {
+    /// Lines of the log are JSON.
+    pub is_json: bool,
+    /// Which lines are shown.
+    pub level: Level,
+    /// A file for the result.
+    pub report_path: Option<PathBuf>,
+    /// A URL for the result.
+    pub report_url: Option<String>,
+}
+
+/// How important a line has to be.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Level {
+    /// Everything.
+    #[default]
+    Info,
+    /// What is unusual.
+    Warn,
+    /// Why it failed.
+    Error,
+}
+
+impl Common {
+    /// Reads it; what is wrong is said by the action, together with everything else.
+    pub fn read(lookup: Lookup<'_>) -> Self {
+        Self::from(&mut Reader { inputs: &[], lookup, problems: Vec::new() })
+    }
+
+    fn from(r: &mut Reader<'_>) -> Self {
+        let levels = [("info", Level::Info), ("debug", Level::Info), ("warn", Level::Warn), ("error", Level::Error)];
+        Self {
+            is_json: r.value("LOG_FORMAT", one_of(&[("text", false), ("json", true)])),
+            level: r.value("LOG_LEVEL", one_of(&levels)),
+            report_path: r.optional("REPORT_PATH", path),
+            report_url: r.optional("REPORT_URL", url),
+        }
+    }
+}
 
 /// Everything that is wrong with the inputs.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +157,10 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Of one action's table.
     pub fn new(inputs: &'static [Input], lookup: Lookup<'a>) -> Self {
-        Self { inputs, lookup, problems: Vec::new() }
+        let mut reader = Self { inputs, lookup, problems: Vec::new() };
+        // For its problems.
+        Common::from(&mut reader);
+        reader
     }
 
     /// A value that is required or has a default. After a problem it is a placeholder that [`Self::finish`] keeps from
@@ -106,6 +181,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether anything was wrong so far.
+    pub fn has_problems(&self) -> bool {
+        !self.problems.is_empty()
+    }
+
     /// Something that only all inputs together show.
     pub fn problem(&mut self, problem: impl Into<String>) {
         self.problems.push(problem.into());
@@ -118,7 +198,7 @@ impl<'a> Reader<'a> {
 
     /// The text and the name it was found under.
     fn raw(&mut self, name: &str) -> Option<(&'static str, String)> {
-        let Some(input) = self.inputs.iter().find(|i| i.name == name) else {
+        let Some(input) = self.inputs.iter().chain(COMMON).find(|i| i.name == name) else {
             self.problems.push(format!("{name} is not in the table of this action"));
             return None;
         };
@@ -153,6 +233,22 @@ pub fn text(text: &str) -> Result<String, String> {
 pub fn path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text.trim());
     if path.is_absolute() { Ok(path) } else { Err(format!("{text:?} is not an absolute path")) }
+}
+
+/// An http or https URL.
+pub fn url(text: &str) -> Result<String, String> {
+    let is_url = ["http://", "https://"].iter().any(|s| text.strip_prefix(s).is_some_and(|rest| !rest.is_empty()));
+    if is_url { Ok(text.to_owned()) } else { Err(format!("{:?} is not an http or https URL", fetch::redacted(text))) }
+}
+
+/// A disk: its path, or what it is like.
+pub fn disk(text: &str) -> Result<Selector, String> {
+    select::parse(text)
+}
+
+/// Disks: paths, or what they are like.
+pub fn disks(text: &str) -> Result<Vec<Selector>, String> {
+    select::parse_list(text)
 }
 
 /// What Go's ParseBool takes, and YAML's other words for it.

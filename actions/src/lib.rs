@@ -5,10 +5,12 @@
 pub mod archive;
 pub mod cmd;
 pub mod disk;
+pub mod encode;
 pub mod failed;
 pub mod help;
 pub mod image;
 pub mod input;
+pub mod pack;
 pub mod report;
 pub mod select;
 pub mod table;

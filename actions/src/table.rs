@@ -1,6 +1,6 @@
 //! The table of actions: the one place that knows all of them. Help, dispatch and the manual are derived from it.
 
-use crate::cmd::{Context, boot, disk_partition, disk_wipe, file_write, image_write};
+use crate::cmd::{Context, archive_extract, boot, disk_capture, disk_partition, disk_wipe, file_write, image_write};
 use crate::failed::Failed;
 use crate::input::Input;
 
@@ -20,8 +20,15 @@ pub struct Action {
 }
 
 /// Every action, in the order of an installation.
-pub const ACTIONS: &[Action] =
-    &[disk_wipe::ACTION, image_write::ACTION, disk_partition::ACTION, file_write::ACTION, boot::ACTION];
+pub const ACTIONS: &[Action] = &[
+    disk_wipe::ACTION,
+    image_write::ACTION,
+    disk_partition::ACTION,
+    archive_extract::ACTION,
+    file_write::ACTION,
+    boot::ACTION,
+    disk_capture::ACTION,
+];
 
 /// The action of that name.
 pub fn find(name: &str) -> Option<&'static Action> {

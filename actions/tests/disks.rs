@@ -177,18 +177,18 @@ fn in_a_container_of_its_own_the_nodes_are_made() {
     let script = r#"set -e
         mount -t tmpfs none /dev
         for node in null:3 zero:5 random:8 urandom:9; do mknod /dev/${node%:*} c 1 ${node#*:}; done
-        export DEST_DISK=$DISK WAIT_DEVICE_SECONDS=5
+        export DEST_DISK=$TARGET WAIT_DEVICE_SECONDS=5
         for run in 1 2; do
             PARTITIONS='[{"label":"a","size":"20MiB","type":"linux"}]' $PROGRAM disk-partition
             PARTITIONS='[{"label":"a","size":"20MiB","type":"linux"},{"label":"b","size":"rest","type":"linux"}]' \
                 $PROGRAM disk-partition
-            mkfs.ext4 -q -F ${DISK}p2
-            DEST_DISK=${DISK}p2 DEST_PATH=/etc/x CONTENTS=y $PROGRAM file-write
+            mkfs.ext4 -q -F ${TARGET}p2
+            DEST_DISK=${TARGET}p2 DEST_PATH=/etc/x CONTENTS=y $PROGRAM file-write
             $PROGRAM disk-wipe
         done"#;
     let output = std::process::Command::new("unshare")
         .args(["--mount", "sh", "-c", script])
-        .envs([("PROGRAM", env!("CARGO_BIN_EXE_ironhook-actions")), ("DISK", disk.path())])
+        .envs([("PROGRAM", env!("CARGO_BIN_EXE_ironhook-actions")), ("TARGET", disk.path())])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

@@ -39,6 +39,25 @@ impl Client {
         Ok(Self { inner, url: parsed, headers: HeaderMap::new(), options: options.clone() })
     }
 
+    /// Without a limit on the whole request, and without following redirects, which would need the body a second time.
+    pub(crate) fn for_upload(url: &str, options: &Options) -> Result<Self, Error> {
+        let plain = Self::new(url, options)?;
+        let inner = blocking::Client::builder()
+            .user_agent(USER_AGENT)
+            .tls_backend_preconfigured(tls(options)?)
+            .connect_timeout(options.connect)
+            .timeout(None)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|e| Error::Client { source: e.without_url().into() })?;
+        Ok(Self { inner, ..plain })
+    }
+
+    /// A request that is not a GET.
+    pub(crate) fn request(&self, method: reqwest::Method) -> RequestBuilder {
+        self.inner.request(method, self.url.clone()).headers(self.headers.clone())
+    }
+
     /// The same client for a path below its URL, with headers of the caller.
     pub(crate) fn below(&self, path: &str, headers: HeaderMap) -> Result<Self, Error> {
         let url = self.url.join(path).map_err(|_| Error::Url { url: self.shown() })?;

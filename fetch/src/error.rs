@@ -85,6 +85,26 @@ pub enum Error {
         /// Why it was not taken up again.
         why: Why,
     },
+    /// A file could not be handed over.
+    #[error("cannot send to {url}, {sent} bytes were on their way")]
+    Send {
+        /// Where to.
+        url: String,
+        /// What had been read of the file.
+        sent: u64,
+        /// How it broke.
+        source: Cause,
+    },
+    /// The server neither takes more nor answers.
+    #[error("{url} took nothing and said nothing for {} s after {sent} bytes", silence.as_secs())]
+    Unanswered {
+        /// Where to.
+        url: String,
+        /// How long.
+        silence: Duration,
+        /// What had been read of the file.
+        sent: u64,
+    },
     /// The server's answer to a request for the rest does not fit.
     #[error("{url} answered a request for bytes from {from} with content range {sent:?}")]
     Range {

@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod activity;
+pub mod bmap;
 pub mod boot;
 pub mod cmdline;
 pub mod devices;
@@ -16,6 +17,7 @@ pub mod paths;
 pub mod phase;
 pub mod privileges;
 pub mod secret;
+pub mod seekable;
 pub mod stage;
 
 pub use action::Action;

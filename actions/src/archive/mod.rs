@@ -7,4 +7,5 @@ pub mod header;
 pub mod pax;
 pub mod reader;
 pub mod rules;
+pub mod source;
 pub mod sparse;

@@ -98,7 +98,7 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
     // A file of events that cannot be opened must not turn into a machine that goes down before its time.
     let has_agent = std::env::var_os(EVENTS_ENV).is_some_and(|path| !path.is_empty());
     let how = if has_agent { "by the agent".into() } else { format!("{} s after this action", wish.delay.as_secs()) };
-    report.info(&format!("plan: {} {how}", word(wish.mode)));
+    report.plan(&format!("{} {how}", word(wish.mode)));
     if wish.dry_run {
         return Ok(());
     }

@@ -20,6 +20,7 @@ use crate::input::{
     self, ALLOW_REMOVABLE, DEST_DISK, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS,
 };
 use crate::report::{Report, size};
+use crate::select::Selector;
 use crate::table::Action;
 
 const INPUTS: &[Input] = &[
@@ -47,7 +48,7 @@ pub const ACTION: Action = Action {
 
 #[derive(Debug)]
 struct Wish {
-    disk: PathBuf,
+    disk: Selector,
     partitions: Vec<Wanted>,
     allow_removable: bool,
     wait: Duration,
@@ -78,7 +79,7 @@ impl Coded for Error {
 fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let mut r = Reader::new(INPUTS, lookup);
     let wish = Wish {
-        disk: r.value("DEST_DISK", input::path),
+        disk: r.value("DEST_DISK", input::disk),
         partitions: r.value("PARTITIONS", layout::parse),
         allow_removable: r.value("ALLOW_REMOVABLE", input::boolean),
         wait: r.value("WAIT_DEVICE_SECONDS", input::seconds),
@@ -166,14 +167,14 @@ fn table_of(claimed: &Claimed) -> Result<(Table, bool), Failed> {
 fn tell(steps: &[Step], claimed: &Claimed, is_blank: bool, report: &Report) {
     let (found, sector) = (claimed.found(), u64::from(claimed.geometry.sector));
     if is_blank {
-        report.info(&format!("plan: make a GPT on {}", found.describe()));
+        report.plan(&format!("make a GPT on {}", found.describe()));
     }
     for step in steps {
         let partition = &step.partition;
         let sectors = partition.last_lba - partition.first_lba + 1;
         let verb = if step.is_new { "add" } else { "keep" };
-        report.info(&format!(
-            "plan: {verb} partition {} {:?} on {}, LBA {} to {} ({}), type {}",
+        report.plan(&format!(
+            "{verb} partition {} {:?} on {}, LBA {} to {} ({}), type {}",
             step.number,
             partition.name,
             found.path.display(),

@@ -9,13 +9,15 @@ use sys::{block, sysfs::Sysfs};
 
 use crate::cmd::{Context, environment};
 use crate::disk::aligned::Aligned;
-use crate::disk::find::{self, Found, Used, find, is_virtual};
+use crate::disk::find::{self, Found, Used, is_virtual};
 use crate::disk::held::END;
 use crate::disk::stream::CHUNK;
 use crate::disk::target::Claimed;
+use crate::disk::wanted;
 use crate::failed::{Coded, Failed};
 use crate::input::{self, ALLOW_REMOVABLE, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS};
 use crate::report::Report;
+use crate::select::Selector;
 use crate::table::Action;
 
 /// Bytes zeroed by one request, so that progress can be told.
@@ -28,8 +30,8 @@ const INPUTS: &[Input] = &[
         name: "DEST_DISK",
         also: &["DISK", "BLOCK_DEVICE"],
         presence: Presence::Optional,
-        doc: "Paths of block devices, separated by commas. Without it: every disk that is not removable, read-only, \
-              in use or virtual.",
+        doc: "Paths of block devices, separated by commas, or what they are like, as transport=nvme,count=all. Without it: \
+              every disk that is not removable, read-only, in use or virtual.",
     },
     Input {
         name: "WIPE_METHOD",
@@ -81,7 +83,7 @@ enum Look {
 
 #[derive(Debug)]
 struct Wish {
-    disks: Vec<PathBuf>,
+    disks: Vec<Selector>,
     method: Method,
     look: Look,
     allow_removable: bool,
@@ -112,7 +114,7 @@ impl Coded for Error {
 
 fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let mut r = Reader::new(INPUTS, lookup);
-    let disks = r.optional("DEST_DISK", |text| text.split(',').map(input::path).collect::<Result<Vec<_>, _>>());
+    let disks = r.optional("DEST_DISK", input::disks);
     let methods = [("metadata", Method::Metadata), ("zero", Method::Zero), ("discard", Method::Discard)];
     let looks = [("none", Look::None), ("sample", Look::Sample), ("full", Look::Full)];
     let wish = Wish {
@@ -136,7 +138,7 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
         named(&wish, &context.sysfs)?
     };
     for disk in &found {
-        report.info(&format!("plan: wipe {} by {}", disk.describe(), wish.method.word()));
+        report.plan(&format!("wipe {} by {}", disk.describe(), wish.method.word()));
     }
     if wish.dry_run {
         return Ok(());
@@ -154,12 +156,13 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
 fn named(wish: &Wish, sysfs: &Sysfs) -> Result<Vec<Found>, find::Error> {
     let used = Used::now()?;
     let mut found: Vec<Found> = Vec::new();
-    for path in &wish.disks {
-        let disk = find(path, sysfs, wish.wait)?;
-        disk.check(wish.allow_removable, &used)?;
-        let number = |f: &Found| f.partition.as_ref().map_or(f.disk.number, |p| p.number);
-        if found.iter().all(|f| number(f) != number(&disk)) {
-            found.push(disk);
+    for selector in &wish.disks {
+        for disk in wanted::several(selector, sysfs, wish.wait)? {
+            disk.check(wish.allow_removable, &used)?;
+            let number = |f: &Found| f.partition.as_ref().map_or(f.disk.number, |p| p.number);
+            if found.iter().all(|f| number(f) != number(&disk)) {
+                found.push(disk);
+            }
         }
     }
     Ok(found)

@@ -1,21 +1,20 @@
 //! `file-write`: files onto a file system of a disk, each as a whole or not at all, never outside of that file system.
 
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use spec::Code;
-use sys::block::{self, Device};
 use sys::confined::{self, Attributes, Root};
-use sys::mount::{self, Mount};
+use sys::mount::Mount;
 
 use crate::cmd::{Context, environment};
 use crate::disk::find::{Found, find};
-use crate::disk::superblock::{self, Content};
+use crate::disk::mounted::{self, Place};
 use crate::failed::{Coded, Failed};
 use crate::input::{self, DEST_DISK, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS};
 use crate::report::size;
+use crate::select::Selector;
 use crate::table::Action;
 
 const INPUTS: &[Input] = &[
@@ -80,7 +79,7 @@ struct File {
 
 #[derive(Debug)]
 struct Wish {
-    disk: PathBuf,
+    disk: Selector,
     fs_type: Option<String>,
     files: Vec<File>,
     wait: Duration,
@@ -90,27 +89,13 @@ struct Wish {
 /// Why files were not written.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("cannot look at {}", path.display())]
-    Look { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("{} holds {what}; set FS_TYPE if that is wrong", path.display())]
-    Content { path: PathBuf, what: &'static str },
-    #[error("cannot make a place to mount at")]
-    Place(#[source] std::io::Error),
-    #[error("cannot mount {}", path.display())]
-    Mount { path: PathBuf, source: mount::Error },
     #[error("cannot write to {}", path.display())]
     Write { path: PathBuf, source: confined::Error },
-    #[error("cannot finish writing to {}", path.display())]
-    Unmount { path: PathBuf, source: mount::Error },
 }
 
 impl Coded for Error {
     fn code(&self) -> Code {
-        match self {
-            Self::Look { .. } => Code::DiskIo,
-            Self::Content { .. } | Self::Place(_) | Self::Mount { .. } => Code::Mount,
-            Self::Write { .. } | Self::Unmount { .. } => Code::FileIo,
-        }
+        Code::FileIo
     }
 }
 
@@ -127,7 +112,7 @@ struct Entry {
 
 fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let mut r = Reader::new(INPUTS, lookup);
-    let disk = r.value("DEST_DISK", input::path);
+    let disk = r.value("DEST_DISK", input::disk);
     let fs_type = r.optional("FS_TYPE", input::text);
     let path = r.optional("DEST_PATH", input::path);
     let contents = r.optional("CONTENTS", input::text).unwrap_or_default();
@@ -171,10 +156,10 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
     let report = context.report;
     let deadline = Instant::now() + wish.wait;
     let found = find(&wish.disk, &context.sysfs, wish.wait)?;
-    let fs_type = fs_type(&wish, &found)?;
+    let fs_type = mounted::fs_type(wish.fs_type.as_deref(), &found)?;
     for file in &wish.files {
-        report.info(&format!(
-            "plan: write {} ({}, mode {:04o}, owner {}:{}) onto {} ({fs_type})",
+        report.plan(&format!(
+            "write {} ({}, mode {:04o}, owner {}:{}) onto {} ({fs_type})",
             file.path.display(),
             size(file.contents.len() as u64),
             file.attributes.mode,
@@ -187,42 +172,13 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
         return Ok(());
     }
     let place = Place::make()?;
-    let mount = mount_when_free(&found, &fs_type, &place, deadline)?;
+    let mount = mounted::mount_at(&found, &fs_type, place.path(), deadline)?;
     let written = write(&wish.files, &mount, &found);
-    let unmounted = mount.unmount().map_err(|source| Error::Unmount { path: found.path.clone(), source });
+    let unmounted = mounted::unmount(mount, &found);
     written?;
     unmounted?;
     report.info(&format!("written: {} files", wish.files.len()));
     Ok(())
-}
-
-fn fs_type(wish: &Wish, found: &Found) -> Result<String, Error> {
-    if let Some(fs_type) = &wish.fs_type {
-        return Ok(fs_type.clone());
-    }
-    let path = found.path.clone();
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Look { path: path.clone(), source };
-    let device = Device::read(&found.path).map_err(|e: block::Error| failed(e.into()))?;
-    match superblock::of(&device, found.size()).map_err(|e| failed(e.into()))? {
-        Content::FileSystem(name) => Ok(name.to_owned()),
-        Content::Other(what) => Err(Error::Content { path, what }),
-        Content::Unknown => Err(Error::Content { path, what: "no file system that is known here" }),
-    }
-}
-
-/// A prober may have the device open for a moment after its table changed.
-fn mount_when_free(found: &Found, fs_type: &str, place: &Place, deadline: Instant) -> Result<Mount, Error> {
-    loop {
-        match Mount::device(&found.path, fs_type, &place.0) {
-            Ok(mount) => return Ok(mount),
-            Err(mount::Error::Mount { source, .. })
-                if source.kind() == std::io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
-            {
-                thread::sleep(Duration::from_millis(100));
-            }
-            Err(source) => return Err(Error::Mount { path: found.path.clone(), source }),
-        }
-    }
 }
 
 fn write(files: &[File], mount: &Mount, found: &Found) -> Result<(), Error> {
@@ -232,29 +188,6 @@ fn write(files: &[File], mount: &Mount, found: &Found) -> Result<(), Error> {
         root.replace(&file.path, file.contents.as_bytes(), file.attributes).map_err(failed)?;
     }
     Ok(())
-}
-
-/// An empty directory of our own; removed when dropped, which cannot remove anything that is in it.
-struct Place(PathBuf);
-
-impl Place {
-    fn make() -> Result<Self, Error> {
-        let base = std::env::temp_dir();
-        std::fs::create_dir_all(&base).map_err(Error::Place)?;
-        let path = base.join(format!("ironhook-target-{}", std::process::id()));
-        match std::fs::create_dir(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::Place(e)),
-            // An earlier action with our process id was killed here.
-            _ => Ok(Self(path)),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Stays when something is still mounted at it.
-        let _ = std::fs::remove_dir(&self.0);
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! One file per action: its row of the table, its typed input, its plan, its run. Only `main` calls them.
 
+pub mod archive_extract;
 pub mod boot;
+pub mod disk_capture;
 pub mod disk_partition;
 pub mod disk_wipe;
 pub mod file_write;
