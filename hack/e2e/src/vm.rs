@@ -16,6 +16,9 @@ use crate::process::{Process, ProcessError};
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
+const SECURE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+const SECURE_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
+
 /// What the machine starts with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Firmware {
@@ -23,6 +26,21 @@ pub enum Firmware {
     SeaBios,
     /// UEFI; its own PXE client boots from the network.
     Ovmf,
+    /// UEFI; its HTTP boot client does.
+    OvmfHttp,
+    /// UEFI with Microsoft's keys, which runs only what is signed.
+    OvmfSecure,
+}
+
+impl Firmware {
+    /// Code and variables of a UEFI.
+    fn flash(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::SeaBios => None,
+            Self::Ovmf | Self::OvmfHttp => Some((OVMF_CODE, OVMF_VARS)),
+            Self::OvmfSecure => Some((SECURE_CODE, SECURE_VARS)),
+        }
+    }
 }
 
 /// How a machine is built.
@@ -75,11 +93,24 @@ impl Vm {
     /// Switches a machine on; its files go below `dir`.
     pub fn start(build: Build<'_>, accel: &str, dir: &Path) -> Result<Self, VmError> {
         let mut qemu = qemu(&build, accel);
-        if build.firmware == Firmware::Ovmf {
+        if let Some((code, template)) = build.firmware.flash() {
             let vars = dir.join(format!("{}.vars", build.name));
-            std::fs::copy(OVMF_VARS, &vars).map_err(file_error(Path::new(OVMF_VARS)))?;
-            qemu.args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={OVMF_CODE}"), "-drive"]);
+            std::fs::copy(template, &vars).map_err(file_error(Path::new(template)))?;
+            qemu.args(["-drive", &format!("if=pflash,format=raw,readonly=on,file={code}"), "-drive"]);
             qemu.arg(format!("if=pflash,format=raw,file={}", vars.display()));
+        }
+        match build.firmware {
+            // Otherwise its PXE client is faster.
+            Firmware::OvmfHttp => {
+                for version in ["IPv4", "IPv6"] {
+                    qemu.args(["-fw_cfg", &format!("name=opt/org.tianocore/{version}PXESupport,string=no")]);
+                }
+            }
+            // Its variables are out of reach of what it runs.
+            Firmware::OvmfSecure => {
+                qemu.args(["-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"]);
+            }
+            Firmware::SeaBios | Firmware::Ovmf => {}
         }
         let log = dir.join(format!("{}.serial.log", build.name));
         let (process, output) = Process::piped("qemu", &mut qemu, &dir.join(format!("{}.qemu.log", build.name)))?;
@@ -118,7 +149,7 @@ fn qemu(build: &Build<'_>, accel: &str) -> Command {
     if let Some(tap) = &build.tap {
         qemu.args(["-netdev", &format!("tap,id=net0,ifname={},script=no,downscript=no", tap.name())]);
         // Without a ROM of the card's, OVMF's own driver and PXE client do the work.
-        let rom = if build.firmware == Firmware::Ovmf { ",romfile=" } else { "" };
+        let rom = if build.firmware.flash().is_some() { ",romfile=" } else { "" };
         qemu.args(["-device", &format!("virtio-net-pci,netdev=net0,mac={},bootindex=1{rom}", build.mac)]);
     }
     for (i, disk) in build.disks.iter().enumerate() {
