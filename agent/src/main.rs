@@ -19,7 +19,7 @@ mod text;
 mod timeline;
 mod work;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let timeline = Timeline::start(&config.run_dir);
-    let source = Source::new(&config, Vec::new())?;
+    let source = Source::new(&config, inventory::encoded(Path::new("/")))?;
     let executor = Arc::new(Any::new(&config.executor, &config).context("there is no such executor")?);
     let journal = Journal::open(&config.run_dir)?;
     let background = Background::recall(&config.run_dir, &executor, &source);

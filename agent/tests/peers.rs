@@ -137,6 +137,14 @@ impl Lab {
         json!({"task": "t", "name": name, "image": "i", "worker": WORKER, "timeout": 60, "command": ["sh", "-c", script]})
     }
 
+    fn wait_for_witness(&self, name: &str) {
+        let start = Instant::now();
+        while !self.witnessed().iter().any(|line| line == name) {
+            assert!(start.elapsed() < PATIENCE, "{name} has not begun:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn witnessed(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.path("witness")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
@@ -207,6 +215,7 @@ fn a_server_of_each_era_is_recognised_and_its_workflow_run() {
         if era == "v2" {
             let times: Vec<&Value> = peer.seen.iter().filter(|line| line["times"].is_array()).collect();
             assert_eq!(times.len(), 6);
+            assert!(peer.seen.iter().any(|line| line["attributes"] == true), "what the machine is goes along");
             assert!(times.iter().all(|line| line["times"][0].as_i64().unwrap() > 1_600_000_000), "{times:?}");
         }
     }
@@ -284,6 +293,7 @@ fn an_action_goes_on_without_the_server_and_is_reported_when_it_is_back() {
         let mut peer = lab.serve(era, &workflow(&actions), 0);
         lab.start_agent(peer.port, &[]);
         peer.wait("the start", |line| line["recorded"] == "a");
+        lab.wait_for_witness("a");
         let port = peer.port;
         drop(peer);
         std::fs::write(&gate, "").unwrap();
@@ -305,6 +315,7 @@ fn a_server_that_is_back_with_another_opinion_decides() {
         let mut peer = lab.serve(era, &workflow(&[lab.witness("a", &script)]), 0);
         lab.start_agent(peer.port, &[]);
         peer.wait("the start", |line| line["recorded"] == "a");
+        lab.wait_for_witness("a");
         let port = peer.port;
         drop(peer);
         std::fs::write(&gate, "").unwrap();

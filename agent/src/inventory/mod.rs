@@ -20,6 +20,7 @@ pub use firmware::{Baseboard, Bios, Chassis, Product};
 pub use network::Network;
 pub use pci::Pci;
 pub use processor::{Cpu, Memory};
+pub use wire::encoded;
 
 /// More than any attribute has; files of procfs may be larger.
 const MOST: u64 = 4 << 20;

@@ -1,8 +1,16 @@
 //! The inventory as the newer protocol's agent attributes, field by field (wire reference §4.5).
 
+use std::path::Path;
+
+use prost::Message;
 use proto::agent as wire;
 
 use super::{Inventory, Pci};
+
+/// What this machine is, as it travels.
+pub fn encoded(root: &Path) -> Vec<u8> {
+    wire::AgentAttributes::from(&super::read(root)).encode_to_vec()
+}
 
 impl From<&Inventory> for wire::AgentAttributes {
     fn from(it: &Inventory) -> Self {
