@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../../hack/fuzz/checks/bmap.rs"]
+mod bmap;
 #[path = "../../hack/fuzz/checks/frames.rs"]
 mod frames;
 #[path = "../../hack/fuzz/checks/qcow2.rs"]
@@ -28,4 +30,9 @@ fn packed_files() {
 #[test]
 fn qemu_images() {
     replay("qcow2", qcow2::check);
+}
+
+#[test]
+fn block_maps() {
+    replay("bmap", bmap::check);
 }

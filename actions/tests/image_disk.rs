@@ -185,6 +185,43 @@ fn mirrors_take_over_from_a_server_that_is_gone() {
     disk.assert_table_is_clean();
 }
 
+#[test]
+fn a_block_map_is_checked_and_saves_the_holes() {
+    if !root("a_block_map_is_checked_and_saves_the_holes") {
+        return;
+    }
+    let mut sparse = image(24 * MIB, 512);
+    sparse[5 * MIB..20 * MIB].fill(0);
+    let map = |bytes: &[u8]| {
+        let hex = |bytes: &[u8]| sha256(bytes).split_once(':').unwrap().1.to_owned();
+        let of = |from: usize, to: usize| spec::bmap::Range {
+            first: (from / 4096) as u64,
+            last: (to / 4096 - 1) as u64,
+            sha256: hex(&bytes[from..to]),
+        };
+        let ranges = vec![of(0, 5 * MIB), of(20 * MIB, 24 * MIB)];
+        spec::bmap::Map { size: bytes.len() as u64, ranges }.to_xml(hex).into_bytes()
+    };
+    let good = serve(map(&sparse), Faults::default());
+    let mut other = sparse.clone();
+    other[3 * MIB] ^= 1;
+    let bad = serve(map(&other), Faults::default());
+    for file in [sparse.clone(), zstd(&sparse)] {
+        let url = serve(file, Faults::default());
+        let disk = Loop::new(32 * MIB, 512);
+        let done = write(&url, &disk, &[("IMG_BMAP", &bad), ("RETRY_ENABLED", "false")]);
+        assert_eq!(done.failure().code, "digest_mismatch");
+        disk.assert_blank_ends();
+        write(&url, &disk, &[("IMG_BMAP", &good), ("VERIFY", "full")]).ok();
+        assert!(disk.bytes()[MIB..23 * MIB] == sparse[MIB..23 * MIB]);
+        disk.assert_table_is_clean();
+    }
+    let url = serve(sparse.clone(), Faults::default());
+    let disk = Loop::new(32 * MIB, 512);
+    assert_eq!(write(&url, &disk, &[("IMG_BMAP", &url)]).failure().code, "bad_input");
+    disk.assert_untouched();
+}
+
 /// Peak memory in KiB of a run.
 fn peak(url: &str, disk: &Loop) -> u64 {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ironhook-actions"))

@@ -34,7 +34,7 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
     report.set_line_interval(wish.progress);
     let found = find(&wish.disk, &context.sysfs, wish.wait)?;
     found.check(wish.allow_removable, &Used::now()?)?;
-    let source = Source::open(&wish.request, END as usize)?;
+    let source = Source::open_mapped(&wish.request, wish.map.as_ref(), END as usize)?;
     report.plan(&format!("write {} to {}", source.describe(), found.describe()));
     promised(context, &wish);
     if source.is_written_as_is() {

@@ -30,12 +30,12 @@ pub enum Error {
     #[error("the content broke")]
     Content(#[source] io::Error),
     /// The disk refused.
-    #[error("cannot write {len} bytes at byte {offset} of the disk")]
+    #[error("cannot write LBA {lba} (byte {offset}) of the disk")]
     Write {
-        /// Where.
+        /// The first sector that was refused.
+        lba: u64,
+        /// The same in bytes.
         offset: u64,
-        /// How much.
-        len: usize,
         /// What the kernel said.
         source: io::Error,
     },
@@ -178,7 +178,8 @@ pub fn pump<C: Bytes + ?Sized>(
             let (to_writer, chunks) = channel();
             let to_reader = to_reader.clone();
             to_writers.push(to_writer);
-            writers.push(scope.spawn(move || write_all(sink, &chunks, &to_reader)));
+            let sector = geometry.sector;
+            writers.push(scope.spawn(move || write_all(sink, sector, &chunks, &to_reader)));
         }
         drop(to_reader);
         let mut pipe = Pipe { to_writers, buffers, depth, count: 0, held_back: None };
@@ -290,12 +291,17 @@ fn fill<C: Read + ?Sized>(content: &mut C, buf: &mut [u8]) -> Result<usize, Erro
     Ok(got)
 }
 
-fn write_all(sink: &dyn Sink, chunks: &Receiver<Chunk>, buffers: &Sender<Aligned>) -> Result<Vec<Sample>, Error> {
+fn write_all(
+    sink: &dyn Sink,
+    sector: u32,
+    chunks: &Receiver<Chunk>,
+    buffers: &Sender<Aligned>,
+) -> Result<Vec<Sample>, Error> {
     let mut samples = Vec::new();
     for Chunk { offset, what, is_sample } in chunks {
         match what {
             What::Bytes(bytes, len) => {
-                put(sink, &bytes[..len], offset)?;
+                put(sink, &bytes[..len], offset).map_err(|e| located(sink, sector, &bytes[..len], offset, e))?;
                 if is_sample {
                     samples.push(Sample::of(offset, &bytes[..len]));
                 }
@@ -303,7 +309,7 @@ fn write_all(sink: &dyn Sink, chunks: &Receiver<Chunk>, buffers: &Sender<Aligned
                 let _ = buffers.send(bytes);
             }
             What::Zeros(len) => {
-                put_zeros(sink, offset, len)?;
+                put_zeros(sink, offset, len).map_err(|(at, source)| refused(sector, at, source))?;
                 if is_sample {
                     samples.push(Sample::of(offset, &vec![0; len.min(CHUNK as u64) as usize]));
                 }
@@ -314,32 +320,46 @@ fn write_all(sink: &dyn Sink, chunks: &Receiver<Chunk>, buffers: &Sender<Aligned
 }
 
 /// Writes what is not zero; what is zero need not travel where the disk can make it so by itself.
-fn put(sink: &dyn Sink, bytes: &[u8], offset: u64) -> Result<(), Error> {
+fn put(sink: &dyn Sink, bytes: &[u8], offset: u64) -> io::Result<()> {
     let mut start = 0;
     while start < bytes.len() {
         let (len, is_zero) = if sink.can_zero() { run(&bytes[start..]) } else { (bytes.len() - start, false) };
         let at = offset + start as u64;
-        let failed = |source| Error::Write { offset: at, len, source };
-        if !(is_zero && sink.zero(at, len as u64).map_err(failed)?) {
-            sink.write_at(&bytes[start..start + len], at).map_err(failed)?;
+        if !(is_zero && sink.zero(at, len as u64)?) {
+            sink.write_at(&bytes[start..start + len], at)?;
         }
         start += len;
     }
     Ok(())
 }
 
-fn put_zeros(sink: &dyn Sink, offset: u64, len: u64) -> Result<(), Error> {
-    if sink.can_zero() && sink.zero(offset, len).map_err(|source| Error::Write { offset, len: len as usize, source })? {
+fn put_zeros(sink: &dyn Sink, offset: u64, len: u64) -> Result<(), (u64, io::Error)> {
+    if sink.can_zero() && sink.zero(offset, len).map_err(|e| (offset, e))? {
         return Ok(());
     }
     let zeros = Aligned::zeroed(CHUNK.min(len as usize));
     let mut at = offset;
     while at < offset + len {
         let part = zeros.len().min((offset + len - at) as usize);
-        sink.write_at(&zeros[..part], at).map_err(|source| Error::Write { offset: at, len: part, source })?;
+        sink.write_at(&zeros[..part], at).map_err(|e| (at, e))?;
         at += part as u64;
     }
     Ok(())
+}
+
+/// Which sector of a chunk it was: the first that is refused alone, too.
+fn located(sink: &dyn Sink, sector: u32, bytes: &[u8], offset: u64, error: io::Error) -> Error {
+    let mut sectors = bytes.chunks(sector as usize).enumerate();
+    let first = sectors.find_map(|(n, bytes)| {
+        let at = offset + n as u64 * u64::from(sector);
+        sink.write_at(bytes, at).err().map(|e| (at, e))
+    });
+    let (at, source) = first.unwrap_or((offset, error));
+    refused(sector, at, source)
+}
+
+fn refused(sector: u32, offset: u64, source: io::Error) -> Error {
+    Error::Write { lba: offset / u64::from(sector.max(1)), offset, source }
 }
 
 /// How many bytes from the start are all zero, or all worth writing, in whole granules.

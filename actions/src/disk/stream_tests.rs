@@ -110,7 +110,7 @@ fn first_and_last_chunk_are_always_samples() {
 fn a_bad_sector_is_named() {
     let sink = disk(64 << 20, Some(30 << 20));
     let error = run(&content(60 << 20), 1 << 20, &sink, Depth::None).unwrap_err();
-    assert!(matches!(error, Error::Write { offset, .. } if offset == (29 << 20)), "{error}");
+    assert!(matches!(error, Error::Write { lba, offset, .. } if (lba, offset) == (30 << 11, 30 << 20)), "{error}");
 }
 
 #[test]

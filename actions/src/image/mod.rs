@@ -1,6 +1,7 @@
 //! Where the bytes of a disk image come from: fetched, hashed, decoded, checked for being an image at all.
 
 pub mod ahead;
+pub mod bmap;
 pub mod checksum;
 pub mod decode;
 pub mod format;

@@ -10,12 +10,13 @@ use crate::disk::stream::Bytes;
 use crate::disk::target::Content;
 use crate::failed::{Coded, Failed};
 use crate::image::ahead::{Fault, Tracker, ahead};
+use crate::image::bmap::{self, Map, Mapped, Origin};
 use crate::image::checksum::{Checksum, Of};
 use crate::image::decode::decoder;
 use crate::image::format::{self, LOOK, Layout, Packing, Unpack, check_disk, is_qcow2, looks_packed, packing};
 use crate::image::proof::{Proof, Wrong};
 use crate::image::published::{self, Place, code_within};
-use crate::image::qcow2::Qcow2;
+use crate::image::qcow2::{Qcow2, ReadAt};
 use crate::image::random;
 
 /// What is wrong with the image.
@@ -62,6 +63,14 @@ pub enum Error {
         /// As it may be shown.
         url: String,
     },
+    /// Its block map, or an image that it is not the map of.
+    #[error("cannot use {url} with its block map")]
+    Map {
+        /// As it may be shown.
+        url: String,
+        /// What is wrong.
+        source: bmap::Error,
+    },
     /// No thread for it.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -74,6 +83,8 @@ impl Coded for Error {
             Self::Unpack { .. } | Self::Format { .. } => Code::Decode,
             Self::Uncheckable { .. } => Code::BadInput,
             Self::Digest { .. } | Self::Signature { .. } => Code::DigestMismatch,
+            Self::Map { source: bmap::Error::Differs { .. } | bmap::Error::Size { .. }, .. } => Code::DigestMismatch,
+            Self::Map { .. } => Code::BadInput,
             Self::Thread(_) => Code::Unknown,
         }
     }
@@ -123,6 +134,7 @@ pub struct Source {
 enum Decoder {
     Stream(Box<dyn Read + Send>),
     Image(Qcow2),
+    Mapped(Mapped),
 }
 
 impl Read for Decoder {
@@ -130,6 +142,7 @@ impl Read for Decoder {
         match self {
             Self::Stream(stream) => stream.read(buf),
             Self::Image(image) => image.read(buf),
+            Self::Mapped(mapped) => mapped.read(buf),
         }
     }
 }
@@ -137,6 +150,12 @@ impl Read for Decoder {
 impl Source {
     /// Asks for the image and looks at its first `head` bytes; nothing is written anywhere yet.
     pub fn open(request: &Request, head: usize) -> Result<Self, Failed> {
+        Self::open_mapped(request, None, head)
+    }
+
+    /// The same with the place of its block map, if it has one.
+    pub fn open_mapped(request: &Request, map: Option<&Place>, head: usize) -> Result<Self, Failed> {
+        let map = map.map(|place| read_map(place, &request.options)).transpose()?;
         let url = request.place.shown();
         let of_format = |source| Error::Format { url: url.clone(), source };
         let file = published::open(&request.place, &request.options)?;
@@ -166,12 +185,20 @@ impl Source {
         let whole: Box<dyn Read + Send> = Box::new(Cursor::new(magic).chain(reader));
         if packing == Packing::Plain && request.unpack != Unpack::Never && layout {
             source.read_image(request, whole)?;
+        } else if let Some(map) = &map
+            && let Some(file) = source.mapped_file(request, packing)?
+        {
+            source.decode_mapped(Mapped::new(map.clone(), Origin::File(file)), request.proof(Of::Content))?;
         } else {
             let (reader, published) =
                 ahead(whole, request.proof(Of::Compressed), file.is_proven).map_err(Error::Thread)?;
             source.published = Some(published);
             let decoder = decoder(packing, Box::new(reader)).map_err(|source| Error::Unpack { url, source })?;
-            source.decode(decoder, request.proof(Of::Content))?;
+            let proof = request.proof(Of::Content);
+            match map {
+                Some(map) => source.decode_mapped(Mapped::new(map, Origin::Stream(decoder)), proof)?,
+                None => source.decode(decoder, proof)?,
+            }
         }
         source.look(head, request.unpack)?;
         Ok(source)
@@ -199,6 +226,27 @@ impl Source {
             proof => self.decode(Box::new(image), proof)?,
         }
         Ok(())
+    }
+
+    /// The file itself, where only what the map names has to be read of it.
+    fn mapped_file(&self, request: &Request, packing: Packing) -> Result<Option<Box<dyn ReadAt>>, Failed> {
+        if packing != Packing::Plain || !request.proof(Of::Compressed).is_waived() {
+            return Ok(None);
+        }
+        match random::open(&request.place, &request.options) {
+            // A server without ranges gives it in order.
+            Err(published::Error::Fetch(_)) => Ok(None),
+            other => Ok(other?),
+        }
+    }
+
+    fn decode_mapped(&mut self, mapped: Mapped, proof: Proof) -> Result<(), Error> {
+        self.length = Some(mapped.size());
+        if proof.is_waived() {
+            self.decoder = Some(Decoder::Mapped(mapped));
+            return Ok(());
+        }
+        self.decode(Box::new(mapped), proof)
     }
 
     fn decode(&mut self, decoder: Box<dyn Read + Send>, proof: Proof) -> Result<(), Error> {
@@ -259,6 +307,16 @@ impl Source {
     }
 }
 
+/// Fetches and reads a block map.
+fn read_map(place: &Place, options: &fetch::Options) -> Result<Map, Failed> {
+    let mut text = Vec::new();
+    let file = published::open(place, options)?;
+    file.reader.take(bmap::LARGEST as u64 + 1).read_to_end(&mut text).map_err(Error::Read)?;
+    let wrong = |source| Error::Map { url: place.shown(), source };
+    let text = String::from_utf8(text).map_err(|_| wrong(bmap::Error::Text("it is no text")))?;
+    Ok(Map::parse(&text).map_err(wrong)?)
+}
+
 impl Read for Source {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match (self.head.read(buf)?, &mut self.decoder) {
@@ -274,6 +332,9 @@ impl Bytes for Source {
             Some(Decoder::Image(image)) if self.head.position() == self.head.get_ref().len() as u64 => {
                 image.skip_zeros(most)
             }
+            Some(Decoder::Mapped(mapped)) if self.head.position() == self.head.get_ref().len() as u64 => {
+                mapped.skip_zeros(most)
+            }
             _ => Ok(0),
         }
     }
@@ -281,6 +342,9 @@ impl Bytes for Source {
 
 impl Content for Source {
     fn explain(&mut self, error: io::Error) -> Failed {
+        if let Some(source) = bmap::Error::within(&error).cloned() {
+            return Error::Map { url: self.url.clone(), source }.into();
+        }
         if self.name == Packing::Plain.name() || code_within(&error).is_some() {
             return Error::Read(error).into();
         }
@@ -312,6 +376,7 @@ impl Content for Source {
         let done = match (&self.published, &self.decoder, &self.content) {
             (Some(tracker), ..) | (None, _, Some(tracker)) => tracker.got(),
             (None, Some(Decoder::Image(image)), None) => image.position(),
+            (None, Some(Decoder::Mapped(mapped)), None) => mapped.position(),
             (None, ..) => self.total.unwrap_or(0),
         };
         (done, self.total.unwrap_or(0))

@@ -39,6 +39,10 @@ pub const INPUTS: &[Input] = &[
     ),
     optional("IMG_SIGNATURE", "A minisign signature (the content of the .minisig file) that has to be right."),
     optional("IMG_PUBKEY", "The minisign public key that IMG_SIGNATURE has to be made with."),
+    optional(
+        "IMG_BMAP",
+        "URL or path of the image's block map (bmap 1.4 or 2.0): every run of blocks is checked, and of a raw image only these are fetched.",
+    ),
     or("SOURCE_FORMAT", "auto", "auto (by the first bytes), raw or qcow2 (without a backing file)."),
     optional(
         "COMPRESSED",

@@ -1,6 +1,5 @@
 //! What an operator wants of `image-write`: its environment as one typed value, or everything that is wrong with it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use fetch::Options;
@@ -20,6 +19,7 @@ use crate::select::Selector;
 /// The environment.
 pub struct Wish {
     pub request: Request,
+    pub map: Option<Place>,
     pub is_unchecked_by_default: bool,
     pub disk: Selector,
     pub depth: Depth,
@@ -51,6 +51,7 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let (proof, is_unchecked_by_default) = promise(&mut r, called, lookup);
     let of = r.value("IMG_CHECKSUM_OF", input::one_of(&[("compressed", Of::Compressed), ("content", Of::Content)]));
     let (unpack, layout) = format(&mut r, called);
+    let map = r.optional("IMG_BMAP", input::text);
     let depths = [("none", Depth::None), ("sample", Depth::Sample), ("full", Depth::Full)];
     let depth = r.value("VERIFY", input::one_of(&depths));
     let is_stale_wiped = r.value("WIPE_STALE", input::boolean);
@@ -65,9 +66,14 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let dry_run = r.value("DRY_RUN", input::boolean);
     r.finish()?;
     let place = place.unwrap_or(Place::Web(Vec::new()));
+    let map = map.map(|text| match text.strip_prefix("file://").unwrap_or(&text) {
+        path if path.starts_with('/') => Place::File(path.into()),
+        _ => Place::Web(vec![text]),
+    });
     let request = Request { place, options, proof, of, unpack, layout };
     Ok(Wish {
         request,
+        map,
         is_unchecked_by_default,
         disk,
         depth,
@@ -228,6 +234,8 @@ fn grow(r: &mut Reader<'_>) -> Option<Grow> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn with(called: &str, pairs: &[(&str, &str)]) -> Result<Wish, Problems> {
