@@ -98,12 +98,13 @@ fn command_line() -> Result<String> {
     write!(stream, "GET /ipxe/script/{MAC}/auto.ipxe HTTP/1.1\r\nHost: {HTTP}\r\nConnection: close\r\n\r\n")?;
     let mut script = String::new();
     stream.read_to_string(&mut script)?;
-    let line = script.lines().find(|line| line.split_whitespace().any(|word| word.starts_with("initrd=")));
+    let line = script.lines().find_map(|line| line.strip_prefix("kernel "));
     let line = line.with_context(|| format!("no kernel in the boot script: {script}"))?;
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let first = words.iter().position(|word| word.contains("/vmlinuz")).context("no kernel in its line")? + 1;
-    let arguments = words[first..].iter().filter(|word| !word.starts_with("initrd=") && **word != "||");
-    Ok(arguments.copied().collect::<Vec<_>>().join(" "))
+    // After the file; up to what iPXE does next.
+    let words = line.split_whitespace().skip(1).take_while(|word| !["&&", "||"].contains(word));
+    let arguments: Vec<&str> = words.filter(|word| !word.starts_with("initrd=")).collect();
+    ensure!(!arguments.is_empty(), "no command line in the boot script: {script}");
+    Ok(arguments.join(" "))
 }
 
 /// Both images hold the same archive and the same program behind it; in one it is `/init`, in the other it is nothing.
