@@ -103,7 +103,7 @@ bench-boot: image ## from the kernel's start to the agent, against a bare boot o
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for a minute (nightly compiler, cargo-fuzz)
-	cd hack/fuzz && for target in cmdline dhcp event linuxkit layer qcow2 frames bmap tar; do mkdir -p corpus/$$target seeds/$$target; cargo +nightly fuzz run --fuzz-dir . $$target corpus/$$target seeds/$$target -- -max_total_time=60; done
+	cd hack/fuzz && for target in cmdline dhcp event linuxkit layer qcow2 frames bmap tar tftp; do mkdir -p corpus/$$target seeds/$$target; cargo +nightly fuzz run --fuzz-dir . $$target corpus/$$target seeds/$$target -- -max_total_time=60; done
 
 .PHONY: bench-image
 bench-image: programs ## how long assembling takes and how much memory: out/bench/image.json, out/bench/image.svg
