@@ -20,6 +20,9 @@ pub enum DocumentError {
     },
     /// It is no workflow.
     #[error("not a workflow: expected a template with `tasks`, a Template object, or a list of actions")]
+    Unknown,
+    /// It cannot be read as what it is.
+    #[error("cannot be read as a workflow")]
     Shape(#[source] serde_saphyr::Error),
     /// A value that means nothing.
     #[error("{key}: {problem}")]
@@ -35,11 +38,8 @@ pub enum DocumentError {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Document {
-    Object { spec: Spec },
-    Template(Template),
-    List(Vec<RawAction>),
+struct Object {
+    spec: Spec,
 }
 
 #[derive(Deserialize)]
@@ -153,20 +153,25 @@ pub struct Step {
 
 /// All actions in their order. `name` is the workflow's, where the file has none.
 pub fn parse(text: &str, name: &str) -> Result<Vec<Step>, DocumentError> {
-    let document: Document = serde_saphyr::from_str(text).map_err(DocumentError::Shape)?;
-    let template = match document {
-        Document::Object { spec } => return parse(&spec.data, name),
-        Document::Template(template) => template,
-        Document::List(actions) => {
-            let task = Task {
+    // Which kind it is comes first, so that an error is about that kind, and names its line.
+    let kind: serde_json::Value = serde_saphyr::from_str(text).map_err(DocumentError::Shape)?;
+    let template = match &kind {
+        serde_json::Value::Array(_) => {
+            let actions = serde_saphyr::from_str(text).map_err(DocumentError::Shape)?;
+            let (worker, volumes, environment) = (String::new(), Vec::new(), Environment::new());
+            Template {
                 name: name.into(),
-                worker: String::new(),
-                volumes: vec![],
-                environment: Environment::new(),
-                actions,
-            };
-            Template { name: name.into(), tasks: vec![task] }
+                tasks: vec![Task { name: name.into(), worker, volumes, environment, actions }],
+            }
         }
+        serde_json::Value::Object(keys) if keys.contains_key("spec") => {
+            let object: Object = serde_saphyr::from_str(text).map_err(DocumentError::Shape)?;
+            return parse(&object.spec.data, name);
+        }
+        serde_json::Value::Object(keys) if keys.contains_key("tasks") => {
+            serde_saphyr::from_str(text).map_err(DocumentError::Shape)?
+        }
+        _ => return Err(DocumentError::Unknown),
     };
     placeholders(text)?;
     let id = if template.name.is_empty() { name } else { &template.name };

@@ -266,6 +266,12 @@ async fn stop(docker: &bollard::Docker, id: &str) {
 async fn remove(docker: bollard::Docker, id: &str) -> Result<(), Error> {
     let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
     match docker.remove_container(id, Some(options)).await {
+        // Another request, of an agent that was killed perhaps, is removing it.
+        Err(Error::DockerResponseServerError { status_code: 409, message })
+            if message.contains("already in progress") =>
+        {
+            Ok(())
+        }
         Err(error) if !is_missing(&error) => Err(error),
         _ => Ok(()),
     }
