@@ -27,7 +27,8 @@ pub struct Body {
     /// Where the same file is; all but the current one are tried when that fails.
     sources: Vec<Source>,
     current: usize,
-    response: blocking::Response,
+    /// Gone while there is no connection.
+    response: Option<blocking::Response>,
     framing: Framing,
     validator: Option<String>,
     got: u64,
@@ -110,6 +111,7 @@ fn begin(clients: Vec<Client>, current: usize, response: blocking::Response) -> 
     let validator = validator(response.headers());
     let sources = clients.into_iter().map(|client| Source { client, rangeless: false, dead: false }).collect();
     let seen = Some(Seen(XxHash3_128::new()));
+    let response = Some(response);
     let reader = Body { sources, current, response, framing, validator, got: 0, seen, backoff };
     Response { framing, reader }
 }
@@ -141,7 +143,8 @@ impl Read for Body {
             if buf.is_empty() || self.framing == Framing::Length(self.got) {
                 return Ok(0);
             }
-            let interruption = match self.response.read(buf) {
+            let read = self.response.as_mut().map_or(Ok(0), |response| response.read(buf));
+            let interruption = match read {
                 Ok(0) if matches!(self.framing, Framing::Length(_)) => Interruption { silent: false, cause: None },
                 Ok(n) => {
                     self.got += n as u64;
@@ -167,9 +170,11 @@ impl Body {
         self.seen = None;
         self.got = offset;
         self.backoff.progress();
+        // A server may have time for one connection only.
+        self.response = None;
         match self.attempt() {
             Attempt::Resumed(response) => {
-                self.response = response;
+                self.response = Some(response);
                 Ok(())
             }
             Attempt::Failed(interruption) => self.resume(interruption),
@@ -193,6 +198,7 @@ impl Body {
     }
 
     fn resume(&mut self, mut interruption: Interruption) -> Result<(), Error> {
+        self.response = None;
         loop {
             let Some(wait) = self.backoff.next(Instant::now()) else {
                 return Err(self.ended(interruption, Why::Patience));
@@ -203,7 +209,7 @@ impl Body {
             thread::sleep(wait);
             match self.attempt() {
                 Attempt::Resumed(response) => {
-                    self.response = response;
+                    self.response = Some(response);
                     return Ok(());
                 }
                 Attempt::Failed(why) => interruption = why,

@@ -182,12 +182,20 @@ impl Source {
             name: packing.name(),
             written_as_is: request.unpack == Unpack::Never && looks_packed(&magic),
         };
-        let whole: Box<dyn Read + Send> = Box::new(Cursor::new(magic).chain(reader));
+        let mut whole: Box<dyn Read + Send> = Box::new(Cursor::new(magic).chain(reader));
+        let is_plain = packing == Packing::Plain && request.proof(Of::Compressed).is_waived();
+        let mut mapped = None;
+        if is_plain && map.is_some() {
+            // A server may have time for one connection only.
+            drop(std::mem::replace(&mut whole, Box::new(io::empty())));
+            mapped = source.mapped_file(request)?;
+            if mapped.is_none() {
+                whole = published::open(&request.place, &request.options)?.reader;
+            }
+        }
         if packing == Packing::Plain && request.unpack != Unpack::Never && layout {
             source.read_image(request, whole)?;
-        } else if let Some(map) = &map
-            && let Some(file) = source.mapped_file(request, packing)?
-        {
+        } else if let (Some(map), Some(file)) = (&map, mapped) {
             source.decode_mapped(Mapped::new(map.clone(), Origin::File(file)), request.proof(Of::Content))?;
         } else {
             let (reader, published) =
@@ -208,14 +216,20 @@ impl Source {
     fn read_image(&mut self, request: &Request, mut whole: Box<dyn Read + Send>) -> Result<(), Failed> {
         let unpack = |source| Error::Unpack { url: self.url.clone(), source };
         let unsupported = || format::Error::Unsupported("a qcow2 in a registry");
+        let proof = request.proof(Of::Compressed);
+        let seen = match proof.is_waived() {
+            true => None,
+            false => match random::prove(&mut whole, &proof).map_err(Error::Read)? {
+                Ok(seen) => Some(seen),
+                Err(wrong) => return Err(self.wrong(wrong).into()),
+            },
+        };
+        // A server may have time for one connection only.
+        drop(whole);
         let file = random::open(&request.place, &request.options)?;
         let mut file = file.ok_or_else(|| Error::Format { url: self.url.clone(), source: unsupported() })?;
-        let proof = request.proof(Of::Compressed);
-        if !proof.is_waived() {
-            match random::prove(&mut whole, &proof).map_err(Error::Read)? {
-                Ok(seen) => file = Box::new(random::Compared::new(file, seen)),
-                Err(wrong) => return Err(self.wrong(wrong).into()),
-            }
+        if let Some(seen) = seen {
+            file = Box::new(random::Compared::new(file, seen));
         }
         let image = Qcow2::open(file).map_err(unpack)?;
         self.length = Some(image.size());
@@ -229,10 +243,7 @@ impl Source {
     }
 
     /// The file itself, where only what the map names has to be read of it.
-    fn mapped_file(&self, request: &Request, packing: Packing) -> Result<Option<Box<dyn ReadAt>>, Failed> {
-        if packing != Packing::Plain || !request.proof(Of::Compressed).is_waived() {
-            return Ok(None);
-        }
+    fn mapped_file(&self, request: &Request) -> Result<Option<Box<dyn ReadAt>>, Failed> {
         match random::open(&request.place, &request.options) {
             // A server without ranges gives it in order.
             Err(published::Error::Fetch(_)) => Ok(None),
