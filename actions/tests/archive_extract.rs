@@ -1,6 +1,6 @@
 //! `archive-extract` as a program: archives from a web server and images from a real registry into file systems on loop
 //! devices.
-#![allow(clippy::unwrap_used)] // Also in what the tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Also in what the tests share.
 
 mod common;
 
