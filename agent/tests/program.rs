@@ -60,3 +60,25 @@ fn a_bad_configuration_is_one_line_with_every_problem() {
         assert!(line.contains(part), "{part} is missing in {line}");
     }
 }
+
+#[test]
+fn every_option_is_in_the_help_with_its_variable() {
+    let help = agent().arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let mut options: Vec<String> = Vec::new();
+    for line in help.lines() {
+        match options.last_mut() {
+            _ if line.trim_start().starts_with('-') => options.push(line.to_owned()),
+            Some(option) => option.push_str(line),
+            None => {}
+        }
+    }
+    assert!(options.len() > 15, "{help}");
+    for option in options {
+        let named = option.contains('[') && option.contains(']');
+        assert!(named || option.contains("--help") || option.contains("--version"), "no variable in: {option}");
+    }
+    for variable in ["TINKERBELL_GRPC_AUTHORITY", "AGENT_GRPC_SERVER", "IRONHOOK_PROTOCOL", "IRONHOOK_CA_FILE"] {
+        assert!(help.contains(variable), "{variable}");
+    }
+}

@@ -22,13 +22,14 @@ pub struct Flags {
     #[arg(long, short)]
     id: Option<String>,
     /// host:port of the workflow server [TINKERBELL_GRPC_AUTHORITY, AGENT_GRPC_SERVER]
-    #[arg(long)]
+    #[arg(long, visible_alias = "grpc-server")]
     tinkerbell_grpc_authority: Option<String>,
     /// Whether to speak TLS to it; default true [TINKERBELL_TLS, AGENT_GRPC_TLS]
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, visible_alias = "grpc-tls", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tinkerbell_tls: Option<String>,
     /// Whether to believe any certificate; default false [TINKERBELL_INSECURE_TLS, AGENT_GRPC_INSECURE_TLS]
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, visible_alias = "grpc-insecure-tls", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
     tinkerbell_insecure_tls: Option<String>,
     /// Certificate authorities, PEM, believed beside the system's [IRONHOOK_CA_FILE]
     #[arg(long)]
@@ -50,7 +51,7 @@ pub struct Flags {
     #[arg(long)]
     registry_name: Option<String>,
     /// User name at the registry [REGISTRY_USERNAME, AGENT_REGISTRY_USER]
-    #[arg(long, short = 'u')]
+    #[arg(long, short = 'u', visible_alias = "registry-user")]
     registry_username: Option<String>,
     /// The engine's socket [AGENT_DOCKER_SOCKET, DOCKER_HOST; else /run/docker/docker.sock or /var/run/docker.sock]
     #[arg(long)]

@@ -228,3 +228,58 @@ async fn a_line_that_nobody_listens_to_ends_with_its_reporter() {
     forward.await.unwrap();
     assert!(server.seen().log.is_empty());
 }
+
+/// A certificate authority, and a certificate that it has signed, as files of a directory.
+fn certificates(dir: &std::path::Path) {
+    let script = r#"
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=site -keyout ca.key -out ca.pem
+        for name in server client; do
+            openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=$name -keyout $name.key -out $name.csr
+            printf 'subjectAltName=IP:127.0.0.1\n' > ext
+            openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out $name.pem
+        done"#;
+    let made = std::process::Command::new("sh").args(["-ec", script]).current_dir(dir).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+#[tokio::test]
+async fn tls_needs_the_authority_of_the_site_and_our_certificate() {
+    use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(read("server.pem"), read("server.key")))
+        .client_ca_root(Certificate::from_pem(read("ca.pem")));
+    let server = Server::new();
+    server.add("w", vec![action("a", "i")]);
+    let serving = server.serve_over("127.0.0.1:0", Speaks::Both, Some(tls));
+    let ca = ("IRONHOOK_CA_FILE", path("ca.pem"));
+    let ours = [("IRONHOOK_CLIENT_CERT", path("client.pem")), ("IRONHOOK_CLIENT_KEY", path("client.key"))];
+    let ticket = ("IRONHOOK_TICKET", "single-use".to_owned());
+    for (environment, works) in [
+        (vec![ca.clone(), ours[0].clone(), ours[1].clone(), ticket.clone()], true),
+        (vec![ours[0].clone(), ours[1].clone()], false),
+        (vec![ca.clone()], false),
+        (vec![("TINKERBELL_INSECURE_TLS", "true".into()), ours[0].clone(), ours[1].clone(), ticket], true),
+    ] {
+        let given = |name: &str| match name {
+            "WORKER_ID" => Some(WORKER.to_owned()),
+            "TINKERBELL_GRPC_AUTHORITY" => Some(serving.address.to_string()),
+            name => environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone()),
+        };
+        let mut source = Source::new(&Config::resolve(Flags::default(), given).unwrap(), Vec::new()).unwrap();
+        let polled = source.poll().await;
+        assert_eq!(polled.is_ok(), works, "{environment:?}: {polled:?}");
+    }
+    assert_eq!(server.seen().tickets, ["single-use", ""], "a ticket is for whom we have verified");
+    let missing = Config::resolve(Flags::default(), |name| match name {
+        "WORKER_ID" => Some(WORKER.to_owned()),
+        "TINKERBELL_GRPC_AUTHORITY" => Some("h:1".to_owned()),
+        "IRONHOOK_CA_FILE" => Some("/nonexistent.pem".to_owned()),
+        _ => None,
+    });
+    let error = Source::new(&missing.unwrap(), Vec::new()).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read certificate authorities /nonexistent.pem");
+}

@@ -30,6 +30,7 @@ use tonic::codegen::Service;
 use tonic::codegen::http;
 use tonic::codegen::tokio_stream::{Iter, iter};
 use tonic::server::NamedService;
+use tonic::transport::ServerTlsConfig;
 use tonic::{Code, Request, Response, Status};
 
 pub const WORKER: &str = "52:54:00:00:00:01";
@@ -72,6 +73,8 @@ pub struct Seen {
     pub progress: Vec<Progress>,
     pub timelines: Vec<Timeline>,
     pub log: Vec<String>,
+    /// What came with each greeting.
+    pub tickets: Vec<String>,
     /// The server's own ids that came with reports.
     pub ids: Vec<String>,
     /// Why leases are to end.
@@ -162,6 +165,11 @@ impl Server {
 
     /// Serves on this address, 0 for any port, until the answer is stopped.
     pub fn serve(&self, address: &str, speaks: Speaks) -> Serving {
+        self.serve_over(address, speaks, None)
+    }
+
+    /// The same, over TLS if that is given.
+    pub fn serve_over(&self, address: &str, speaks: Speaks, tls: Option<ServerTlsConfig>) -> Serving {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -170,6 +178,9 @@ impl Server {
         runtime.spawn(async move {
             let incoming = tonic::transport::server::TcpIncoming::from(TcpListener::from_std(listener).unwrap());
             let mut builder = tonic::transport::Server::builder();
+            if let Some(tls) = tls {
+                builder = builder.tls_config(tls).unwrap();
+            }
             let classic = WorkflowServiceServer::new(server.clone());
             let router = match speaks {
                 Speaks::Classic => builder.add_service(classic),
@@ -304,8 +315,8 @@ impl WorkflowService for Server {
 
 #[tonic::async_trait]
 impl Machine for Server {
-    async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
-        self.note("Hello", |_| {});
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        self.note("Hello", |seen| seen.tickets.push(request.into_inner().ticket));
         Ok(Response::new(HelloResponse { server_version: "test".into() }))
     }
 
