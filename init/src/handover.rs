@@ -16,6 +16,8 @@ use crate::console::Console;
 
 /// `/worker/reboot`, as it is called here.
 const REBOOT_FILE: &str = "/run/worker/reboot";
+const WORKER: &str = "/run/worker";
+const REBOOT: &str = "reboot";
 const POLL: Duration = Duration::from_secs(1);
 /// Who leaves the file has not been heard yet: its worker gets this long to report, and to ask over the socket.
 const REBOOT_DELAY: Duration = Duration::from_secs(10);
@@ -60,8 +62,11 @@ pub fn listen(path: &Path, tell: Sender<Request>, console: Console) -> Result<()
 /// Looks for the file that asks for a reboot.
 pub fn watch_reboot_file(tell: Sender<Request>, console: Console) -> Result<(), HandoverError> {
     let watch = move || {
-        while !Path::new(REBOOT_FILE).is_file() {
-            thread::sleep(POLL);
+        // Where the kernel has no watch left to give, it is looked for.
+        if sys::watch::wait_for(Path::new(WORKER), REBOOT).is_err() {
+            while !Path::new(REBOOT_FILE).exists() {
+                thread::sleep(POLL);
+            }
         }
         console.say(&format!("reboot in {} s, asked for by the file {REBOOT_FILE}", REBOOT_DELAY.as_secs()));
         thread::sleep(REBOOT_DELAY);
