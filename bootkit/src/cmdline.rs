@@ -81,9 +81,17 @@ pub fn describe(line: &Cmdline) -> Vec<String> {
         format!("  {name}={}{idle}", if url { without_userinfo(value) } else { value.to_owned() })
     }));
     if !unknown.is_empty() {
-        texts.push(format!("  others: {}", unknown.join(" ")));
+        texts.push(format!("  others: {}", unknown.iter().map(|field| discreet(field)).collect::<Vec<_>>().join(" ")));
     }
     texts
+}
+
+/// A word of somebody else's, or a misspelt key of ours, whose name says that its value is nobody's business.
+fn discreet(field: &str) -> String {
+    let Some((name, _)) = field.split_once('=') else { return field.to_owned() };
+    let lower = name.to_ascii_lowercase();
+    let secret = ["word", "passwd", "pwd", "secret", "token", "ticket"].iter().any(|word| lower.contains(word));
+    if secret { format!("{name}=***") } else { field.to_owned() }
 }
 
 /// A proxy's URL may hold a password.
@@ -181,13 +189,14 @@ mod tests {
 
     #[test]
     fn words_of_others_are_listed_and_idle_keys_said_to_be() {
-        let shown = describe(&Cmdline::parse("quiet packet_state=x console=ttyS0 tinkerbel_tls=false"));
+        let shown =
+            describe(&Cmdline::parse("quiet packet_state=x console=ttyS0 tinkerbel_tls=false registry_pasword=x"));
         assert_eq!(
             shown,
             [
-                "command line: 1 keys known, 3 others",
+                "command line: 1 keys known, 4 others",
                 "  packet_state=x (does nothing here)",
-                "  others: quiet console=ttyS0 tinkerbel_tls=false",
+                "  others: quiet console=ttyS0 tinkerbel_tls=false registry_pasword=***",
             ]
         );
     }

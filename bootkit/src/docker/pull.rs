@@ -38,9 +38,17 @@ pub enum PullError {
     Cut,
 }
 
+/// How a pull goes.
+pub enum Progress {
+    /// Bytes that are here, and bytes known of.
+    Bytes(u64, u64),
+    /// A layer broke off, and the engine asks for it again.
+    Again,
+}
+
 impl Docker {
-    /// Pulls; `progress` is told bytes done and bytes known of.
-    pub fn pull(&self, name: &str, login: Option<&Login>, progress: &mut dyn FnMut(u64, u64)) -> Result<(), PullError> {
+    /// Pulls, and tells how it goes.
+    pub fn pull(&self, name: &str, login: Option<&Login>, progress: &mut dyn FnMut(Progress)) -> Result<(), PullError> {
         let path = format!("/images/create?fromImage={}", encode(name));
         let token = login.map(token);
         let headers: Vec<(&str, &str)> = token.iter().map(|token| ("X-Registry-Auth", token.expose())).collect();
@@ -59,8 +67,10 @@ impl Docker {
             if let Some(error) = item["errorDetail"]["message"].as_str().or(item["error"].as_str()) {
                 return Err(PullError::Stream(error.to_owned()));
             }
-            if let Some((done, total)) = layers.add(&item) {
-                progress(done, total);
+            if item["status"].as_str().is_some_and(|status| status.starts_with("Retrying in ")) {
+                progress(Progress::Again);
+            } else if let Some((done, total)) = layers.add(&item) {
+                progress(Progress::Bytes(done, total));
             }
         }
     }

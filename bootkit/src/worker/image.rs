@@ -20,7 +20,7 @@ use crate::chain;
 use crate::config::Config;
 use crate::console::{Waiting, phase, say};
 use crate::docker::cause::{self, Remedy};
-use crate::docker::pull::PullError;
+use crate::docker::pull::{Progress, PullError};
 use crate::docker::{Docker, DockerError};
 use crate::engine::available;
 use crate::failure::{self, Coded};
@@ -112,11 +112,13 @@ fn pull(docker: &Docker, plan: &ImagePlan, config: &Config) -> Result<String, Im
             enough_memory(plan, config)?;
         }
         let mut told = clock::boot_ms();
-        let pulled = docker.pull(image, plan.login.as_ref(), &mut |done, total| {
-            if clock::boot_ms().saturating_sub(told) >= PROGRESS {
+        let pulled = docker.pull(image, plan.login.as_ref(), &mut |progress| match progress {
+            Progress::Again => waiting.still("[registry] a layer broke off, the engine asks for it again"),
+            Progress::Bytes(done, total) if clock::boot_ms().saturating_sub(told) >= PROGRESS => {
                 told = clock::boot_ms();
                 say(format_args!("{STEP}: pulling {image}: {} of {} MiB", done >> 20, total >> 20));
             }
+            Progress::Bytes(..) => {}
         });
         let source = match pulled.and_then(|()| Ok(docker.image(image)?)) {
             Ok(Some(id)) => {
