@@ -1,5 +1,5 @@
 //! What a machine that does not get on sends, and what its operator sees of it; what metadata tells it of credentials.
-#![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

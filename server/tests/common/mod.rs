@@ -1,4 +1,5 @@
 //! The built program, serving on ports of its own, and the files it is fed with. Each test has its own server.
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
