@@ -1,6 +1,8 @@
 //! What `image-write` does with a disk beyond copying: growing, old signatures, sectors of another size, signatures,
 //! interruption.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests; the lint knows only test functions.
+
 mod common;
 
 use std::fs;

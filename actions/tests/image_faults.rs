@@ -1,6 +1,8 @@
 //! Every fault of a network, for every source and every packing of an image: each run ends in success with the right
 //! bytes, or in a failure with the right code and a disk that nothing boots from.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests; the lint knows only test functions.
+
 mod common;
 
 use std::fmt::Write as _;

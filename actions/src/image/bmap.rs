@@ -265,7 +265,7 @@ impl Bytes for Mapped {
     fn skip_zeros(&mut self, most: u64) -> io::Result<u64> {
         let granule = GRANULE as u64;
         match (&self.from, self.next()) {
-            (Origin::File(_), (end, false)) if self.at % granule == 0 => {
+            (Origin::File(_), (end, false)) if self.at.is_multiple_of(granule) => {
                 let hole = (end - self.at).min(most) / granule * granule;
                 self.at += hole;
                 Ok(hole)

@@ -153,7 +153,7 @@ impl Header {
         if self.l1_entries < self.size.div_ceil(covered) {
             return bad("it is too small for the size");
         }
-        if self.l1_offset % self.cluster() != 0 || self.l1_offset == 0 {
+        if !self.l1_offset.is_multiple_of(self.cluster()) || self.l1_offset == 0 {
             return bad("it is not at the start of a cluster");
         }
         match self.l1_offset.checked_add(self.l1_entries * 8) {
@@ -195,7 +195,7 @@ impl Qcow2 {
         if l2_offset == 0 {
             return Ok(Cluster::Zero);
         }
-        if l2_offset % cluster != 0 || l2_offset.saturating_add(cluster) > self.file.length() {
+        if !l2_offset.is_multiple_of(cluster) || l2_offset.saturating_add(cluster) > self.file.length() {
             return Err(Error::Table { table: "L1", problem: "it points outside the file" }.into());
         }
         let found = entry(self.file.as_mut(), &mut self.l2, l2_offset, index % per_l2, per_l2)?;
@@ -206,7 +206,7 @@ impl Qcow2 {
         if found & ZERO != 0 || offset == 0 {
             return Ok(Cluster::Zero);
         }
-        if offset % cluster != 0 || offset >= self.file.length() {
+        if !offset.is_multiple_of(cluster) || offset >= self.file.length() {
             return Err(Error::Table { table: "L2", problem: "it points outside the file" }.into());
         }
         Ok(Cluster::At(offset))
@@ -269,7 +269,7 @@ impl Bytes for Qcow2 {
     fn skip_zeros(&mut self, most: u64) -> io::Result<u64> {
         let step = self.header.cluster().max(GRANULE as u64);
         let start = self.at;
-        while self.at % step == 0 && self.header.size - self.at >= step && self.at - start + step <= most {
+        while self.at.is_multiple_of(step) && self.header.size - self.at >= step && self.at - start + step <= most {
             let mut at = self.at;
             while at < self.at + step && self.look_up(at)? == Cluster::Zero {
                 at += self.header.cluster();

@@ -40,7 +40,7 @@ impl Xz {
             self.input.consume(zeros);
             padding += zeros as u64;
             if len == 0 || zeros < len {
-                if padding % 4 != 0 {
+                if !padding.is_multiple_of(4) {
                     return Err(damaged("padding between streams that is no multiple of four"));
                 }
                 return Ok(len > 0);
