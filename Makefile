@@ -89,7 +89,7 @@ test: deps ## the tests of every change: checks, unit, integration, and machines
 test-full: test ## and what needs more of the host: the agent against a container engine here (docker.io, busybox-static)
 	for suite in "" trixie sid; do DOCKERD_SUITE=$$suite hack/with-dockerd cargo test --locked -p agent --test executors --test file; done
 	hack/with-dockerd cargo test --locked -p agent --test crashes -- --ignored --test-threads=1
-	cargo test --locked -p e2e --test guest --test guest_agent -- --ignored --test-threads=1
+	cargo test --locked -p e2e --test 'boot_*' --test 'guest*' -- --ignored --test-threads=1
 	cargo test --locked -p actions --test image_disk -- --ignored --test-threads=1
 	cargo test --locked -p bootkit --test engine -- --ignored --test-threads=1
 	cargo test --locked -p e2e --test bootkit_vm -- --ignored --test-threads=1
