@@ -38,7 +38,7 @@ components: programs ## component images, as an OCI layout in out/cache/oci
 
 .PHONY: image
 image: components ## out/vmlinuz-x86_64, out/initramfs-x86_64 and out/loaders
-	$(IMAGE) build linuxkit/ironhook.yaml --out out --level $(LEVEL) $(if $(filter 2,$(STAGES)),--two-stages)
+	$(IMAGE) build linuxkit/ironhook.yaml $(if $(filter 2,$(STAGES)),linuxkit/stage2.yaml --two-stages) --out out --level $(LEVEL)
 	$(IMAGE) export --out out/loaders linuxkit/components/ipxe
 
 .PHONY: image-slim

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use e2e::direct::{Build, Machine, SERIAL, image_with};
 use e2e::httpd;
+use e2e::lab::Places;
 
 const BOOT: Duration = Duration::from_secs(300);
 const YAML: &str = r#"kernel: {image: docker.io/ironhook/kernel:dev}
@@ -42,9 +43,13 @@ fn two_stages(name: &str) -> PathBuf {
 
 /// The machine sees the host at 10.0.2.2.
 fn boot(name: &str, image: &Path, append: &str) -> Machine {
+    boot_in(768, name, image, append)
+}
+
+fn boot_in(memory_mib: u32, name: &str, image: &Path, append: &str) -> Machine {
     let qemu = [&SERIAL[..], &CARD].concat();
     let append = format!("console=ttyS0 quiet {append}");
-    let build = Build { name, yaml: &[], append: &append, memory_mib: 768, qemu: &qemu };
+    let build = Build { name, yaml: &[], append: &append, memory_mib, qemu: &qemu };
     Machine::boot(&build, image).unwrap_or_else(|e| panic!("{e:?}"))
 }
 
@@ -110,4 +115,19 @@ fn a_layer_of_another_build_is_refused_with_both_digests() {
     assert!(line.contains("the layer belongs to another initramfs"), "{line}");
     let digests = line.split_whitespace().filter(|word| word.trim_end_matches([',', ':']).len() == 64).count();
     assert_eq!(digests, 2, "{line}");
+}
+
+#[test]
+#[ignore = "make test-full: a machine"]
+fn the_flavour_that_ships_gets_its_engine_in_stage_two() {
+    let directory = Places::find().unwrap().repo.join("linuxkit");
+    let [base, stage2] = ["ironhook.yaml", "stage2.yaml"].map(|name| fs::read_to_string(directory.join(name)).unwrap());
+    let image = image_with("boot-stage-full", &[&base, &stage2], &["--two-stages"]).unwrap_or_else(|e| panic!("{e:?}"));
+    let (address, asked) = serve(image.join("stage2-x86_64"));
+    let append = format!("ironhook.stage2=http://10.0.2.2:{}/boot", address.port());
+    let machine = boot_in(2048, "full", &image, &format!("{append} grpc_authority=10.0.2.2:9 tinkerbell_tls=false"));
+    sees(&machine, "service docker: waits for stage two");
+    sees(&machine, "ironhook: stage2: ");
+    sees(&machine, "engine ready ... ");
+    assert_eq!(asked.recv().unwrap(), "/boot/stage2-x86_64");
 }
