@@ -11,6 +11,9 @@ use spec::{Action, Failure, Outcome, WorkerId, WorkflowId};
 
 use crate::{ironhook, workflow};
 
+/// The most bytes that `ironhook.v1.Inventory` has for devices.
+pub const MAX_DEVICES: usize = 64 << 10;
+
 /// What the server sent cannot be an action. Says which field, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {

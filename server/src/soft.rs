@@ -127,9 +127,14 @@ impl Soft {
         }
     }
 
-    /// What a machine (`namespace/name` of its Hardware) is, as its worker tells it.
-    pub fn inventory(&self, machine: &str, what: Value) {
+    /// What a machine (`namespace/name` of its Hardware) is, as its worker tells it. Who does not speak of `devices`, as
+    /// the newer service cannot, does not take back what was said of them.
+    pub fn inventory(&self, machine: &str, mut what: Value) {
         let mut held = self.held();
+        let devices = held.inventories.get(machine).and_then(|before| before.get("devices"));
+        if let (Some(what), Some(devices)) = (what.as_object_mut(), devices) {
+            what.entry("devices").or_insert_with(|| devices.clone());
+        }
         if held.inventories.len() < MACHINES || held.inventories.contains_key(machine) {
             held.inventories.insert(machine.to_owned(), what);
         }
@@ -209,6 +214,18 @@ mod tests {
     fn due(done: u64) -> Due {
         let progress = Progress { done, ..Progress::default() };
         Due { workflow: "default/w".into(), id: "a".into(), progress }
+    }
+
+    #[test]
+    fn who_cannot_speak_of_devices_does_not_take_them_back() {
+        let soft = Soft::new(Path::new("/nonexistent"));
+        let told = |text: &str| {
+            soft.inventory("default/m", text.parse().unwrap());
+            soft.inventory_of("default/m").unwrap().to_string()
+        };
+        assert_eq!(told(r#"{"cpu":1,"devices":{"a":1}}"#), r#"{"cpu":1,"devices":{"a":1}}"#);
+        assert_eq!(told(r#"{"cpu":2}"#), r#"{"cpu":2,"devices":{"a":1}}"#);
+        assert_eq!(told(r#"{"cpu":2,"devices":null}"#), r#"{"cpu":2,"devices":null}"#);
     }
 
     #[test]

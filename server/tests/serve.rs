@@ -4,7 +4,7 @@
 mod common;
 
 use common::{HARDWARE, Server, TEMPLATE, WORKER, WORKFLOW, contexts, http, report, text};
-use proto::ironhook::{ActionRef, FailureDetail, HelloRequest, Phase, Progress, Timeline};
+use proto::ironhook::{ActionRef, FailureDetail, HelloRequest, Inventory, Phase, Progress, Timeline};
 use proto::workflow::workflow_service_client::WorkflowServiceClient;
 use proto::workflow::{State, WorkflowActionsRequest};
 use tonic::Code;
@@ -149,6 +149,38 @@ async fn a_failure_is_told_with_its_reason() {
     assert!(watched.contains(r#""kind":"progress""#) && watched.contains(r#""machine":"default/m1""#), "{watched}");
     let last = watched.lines().last().unwrap();
     assert!(last.contains("os/first: truncated: 1 of 4 bytes: connection reset"), "{last}");
+}
+
+#[tokio::test]
+async fn what_of_a_machine_is_not_at_work_is_shown_and_rubbish_refused() {
+    let (_dir, server) = started();
+    let mut machine = server.machine().await;
+    // chassis {serial: "s"}
+    let told = |devices: &[u8]| Inventory {
+        worker_id: WORKER.into(),
+        attributes: vec![0x3a, 3, 0x0a, 1, b's'],
+        devices: devices.to_vec(),
+    };
+    let devices = serde_json::json!({
+        "without_driver": [{"bus": "pci", "address": "0000:00:03.0", "id": "8086:100e", "class": "020000", "name": "NIC"}],
+        "missing_firmware": [{"file": "e100/d102e_ucode.bin"}],
+    });
+    machine.report_inventory(told(devices.to_string().as_bytes())).await.unwrap();
+    let path = "/apis/tinkerbell.org/v1alpha1/namespaces/default/hardware/m1/inventory";
+    let shown = server.get(path).await;
+    assert_eq!((&shown["devices"], &shown["chassis"]["serial"]), (&devices, &"s".into()));
+    let padded = format!("{devices}{}", " ".repeat(64 << 10));
+    for (rubbish, why) in [
+        ("[[", "devices is no list of devices: "),
+        (r#"{"without_driver":[{"bus":"isa"}]}"#, "devices is no list of devices: unknown variant `isa`"),
+        (&padded, "devices has more than 65536 bytes"),
+    ] {
+        let refused = machine.report_inventory(told(rubbish.as_bytes())).await.unwrap_err();
+        assert!(refused.code() == Code::InvalidArgument && refused.message().starts_with(why), "{refused}");
+    }
+    assert_eq!(server.get(path).await, shown, "what is refused changes nothing");
+    machine.report_inventory(told(b"")).await.unwrap();
+    assert!(server.get(path).await["devices"].is_null());
 }
 
 #[tokio::test]

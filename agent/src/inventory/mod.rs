@@ -2,6 +2,7 @@
 //! that recorded trees are read as machines are. No device is opened, nothing is written.
 
 mod block;
+pub mod devices;
 mod firmware;
 mod network;
 mod pci;

@@ -130,11 +130,11 @@ impl Machine {
     }
 
     /// Sends what the machine is. False: try again later.
-    pub async fn inventory(&mut self, attributes: &[u8]) -> bool {
+    pub async fn inventory(&mut self, attributes: &[u8], devices: Vec<u8>) -> bool {
         if !self.is_there() {
             return self.is_absent();
         }
-        let inventory = Inventory { worker_id: self.worker.to_string(), attributes: attributes.to_vec() };
+        let inventory = Inventory { worker_id: self.worker.to_string(), attributes: attributes.to_vec(), devices };
         let sent = self.client.report_inventory(inventory).await.map(drop);
         self.taken("inventory", sent)
     }

@@ -9,6 +9,7 @@ mod newer;
 mod roots;
 mod turn;
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proto::convert::{self, Attempt, Era};
@@ -20,6 +21,7 @@ use tonic::{Code, Status};
 use crate::backoff::Backoff;
 use crate::config::{Config, Protocol};
 use crate::decide::Answer;
+use crate::inventory;
 use crate::job::Ended;
 use crate::progress::Listener;
 use crate::source::answers::{definite, describe, garbled, gone, no_work, refusal, transport};
@@ -79,6 +81,8 @@ pub struct Source {
     era: Option<Era>,
     /// What this machine is, as the newer service takes it.
     attributes: Vec<u8>,
+    /// Where init says what of it is not at work.
+    devices: PathBuf,
 }
 
 impl Source {
@@ -95,6 +99,7 @@ impl Source {
             machine: Machine::new(channel, &config.worker, config.ticket.clone(), wanted),
             era: config.protocol.era(),
             attributes,
+            devices: config.run_dir.join("devices.json"),
         })
     }
 
@@ -297,7 +302,14 @@ impl Source {
 
     /// Sends what the machine is, where it does not go along with every question. False: try again later.
     pub async fn report_inventory(&mut self) -> bool {
-        self.attributes.is_empty() || self.machine.inventory(&self.attributes).await
+        if !self.machine.is_there() {
+            return self.machine.is_absent();
+        }
+        let devices = inventory::devices::read(&self.devices).unwrap_or_else(|error| {
+            tracing::warn!("devices are not told to the server: {}", crate::text::chain(&error));
+            Vec::new()
+        });
+        (self.attributes.is_empty() && devices.is_empty()) || self.machine.inventory(&self.attributes, devices).await
     }
 
     fn has(&mut self, era: Era) {

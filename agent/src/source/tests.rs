@@ -183,6 +183,29 @@ async fn having_nothing_to_do_has_a_reason() {
 }
 
 #[tokio::test]
+async fn what_is_not_at_work_goes_along_with_what_the_machine_is() {
+    let (server, mut source, _serving) = serving(Speaks::Both);
+    let dir = tempfile::tempdir().unwrap();
+    source.devices = dir.path().join("devices.json");
+    source.attributes = vec![0x3a, 0];
+    assert!(!source.report_inventory().await, "nobody was asked yet");
+    source.poll().await.unwrap();
+    let firmware = r#"{"missing_firmware":[{"file":"a.bin"}]}"#;
+    for (written, told) in [(None, ""), (Some(firmware), firmware), (Some("rubbish"), "")] {
+        if let Some(text) = written {
+            std::fs::write(&source.devices, text).unwrap();
+        }
+        assert!(source.report_inventory().await);
+        let last = server.seen().inventories.pop().unwrap();
+        assert_eq!((last.attributes, last.devices), (vec![0x3a, 0], told.as_bytes().to_vec()), "{written:?}");
+    }
+    source.attributes.clear();
+    std::fs::write(&source.devices, firmware).unwrap();
+    assert!(source.report_inventory().await);
+    assert_eq!(server.seen().inventories.pop().unwrap().devices, firmware.as_bytes(), "without attributes too");
+}
+
+#[tokio::test]
 async fn progress_goes_out_bounded_and_its_last_word_arrives() {
     let (server, mut source, _serving) = serving(Speaks::Both);
     server.add("w", vec![action("a", "i")]);

@@ -72,6 +72,7 @@ pub struct Seen {
     pub details: Vec<FailureDetail>,
     pub progress: Vec<Progress>,
     pub timelines: Vec<Timeline>,
+    pub inventories: Vec<Inventory>,
     pub log: Vec<String>,
     /// What came with each greeting.
     pub tickets: Vec<String>,
@@ -339,8 +340,8 @@ impl Machine for Server {
         Ok(Response::new(LogResponse {}))
     }
 
-    async fn report_inventory(&self, _: Request<Inventory>) -> Result<Response<InventoryResponse>, Status> {
-        self.note("ReportInventory", |_| {});
+    async fn report_inventory(&self, request: Request<Inventory>) -> Result<Response<InventoryResponse>, Status> {
+        self.note("ReportInventory", |seen| seen.inventories.push(request.into_inner()));
         Ok(Response::new(InventoryResponse {}))
     }
 

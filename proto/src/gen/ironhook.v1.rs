@@ -148,6 +148,10 @@ pub struct Inventory {
     /// tinkerbell.v2.AgentAttributes.
     #[prost(bytes = "vec", tag = "2")]
     pub attributes: ::prost::alloc::vec::Vec<u8>,
+    /// Devices without a driver and firmware that is missing: the JSON of /run/ironhook/devices.json as init wrote it, at
+    /// most 64 KiB. Empty: nothing, or unknown.
+    #[prost(bytes = "vec", tag = "3")]
+    pub devices: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InventoryResponse {}

@@ -9,11 +9,12 @@ use proto::ironhook::{
     Inventory, InventoryResponse, LeaseRequest, LeaseResponse, LogLines, LogResponse, Progress, ProgressResponse,
     Timeline, TimelineResponse,
 };
+use serde_json::json;
 use spec::activity::What;
 use spec::{Failure, event, phase};
 use tonic::{Request, Response, Status};
 
-use super::{attributes, needed, status};
+use super::{attributes, devices, needed, status};
 use crate::engine::{Engine, Named};
 use crate::workflow::canonical_worker;
 use crate::workflow::state::{News, Report};
@@ -77,12 +78,20 @@ impl Service for Machine {
     }
 
     async fn report_inventory(&self, request: Request<Inventory>) -> Result<Response<InventoryResponse>, Status> {
-        let Inventory { worker_id, attributes } = request.into_inner();
+        let Inventory { worker_id, attributes, devices } = request.into_inner();
         needed("worker_id", &worker_id)?;
+        let devices = devices::parse(&devices)?;
         let worker = canonical_worker(&worker_id);
         // Anyone can reach this port; only what is told of machines that exist is remembered.
         if let Some(record) = self.engine.machines.record_by_worker(&worker) {
-            self.engine.soft.inventory(&record.key.id(), attributes::to_json(&attributes));
+            let (id, mut what) = (record.key.id(), attributes::to_json(&attributes));
+            what["devices"] = json!(devices);
+            // Once, not with every restart of an agent.
+            let known = self.engine.soft.inventory_of(&id).is_some_and(|before| before["devices"] == what["devices"]);
+            if let Some(line) = devices.as_ref().and_then(devices::line).filter(|_| !known) {
+                tracing::warn!(machine = id, devices = line, "not all of a machine is at work");
+            }
+            self.engine.soft.inventory(&id, what);
         }
         Ok(Response::new(InventoryResponse {}))
     }

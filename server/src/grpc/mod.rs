@@ -3,6 +3,7 @@
 
 mod attributes;
 mod classic;
+mod devices;
 mod machine;
 mod newer;
 mod prefix;
