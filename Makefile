@@ -30,7 +30,7 @@ deps: ## install what building and testing need on Debian (asks for root only if
 .PHONY: programs
 programs: ## all our programs, static; those of the image in PROFILE
 	cargo build --locked --workspace --bins
-	cargo build --locked --profile $(PROFILE) -p init -p bootkit -p agent -p actions
+	$(if $(filter dev,$(PROFILE)),,cargo build --locked --profile $(PROFILE) -p init -p bootkit -p agent -p actions)
 
 .PHONY: components
 components: programs ## component images, as an OCI layout in out/cache/oci
