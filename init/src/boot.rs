@@ -23,6 +23,7 @@ use crate::root::{self, RootError};
 use crate::service::{self, Service};
 use crate::stage::{self, StageError};
 use crate::timeline::Timeline;
+use crate::volumes::{self, VolumeError};
 use crate::{chain, cmdline, devices, entropy, shutdown};
 
 /// The boot cannot go on.
@@ -64,6 +65,9 @@ pub enum BootError {
     /// What there is to run.
     #[error("bundles")]
     Bundles(#[from] BundleError),
+    /// Directories that containers share.
+    #[error("volumes")]
+    Volume(#[from] VolumeError),
     /// The layer of components that can wait.
     #[error("stage two")]
     Stage(#[from] StageError),
@@ -104,6 +108,9 @@ pub fn run(console: &Console) -> Result<Infallible, BootError> {
     handover::listen(Path::new(paths::INIT_SOCKET), tell.clone(), console.clone())?;
     // All bundles are read before the first runs: what is wrong with the last is known now.
     let (steps, services) = (bundle::all(Kind::Onboot)?, bundle::all(Kind::Service)?);
+    for volume in volumes::all()? {
+        volumes::mount(&volume)?;
+    }
     let stage = stage::begin(console)?;
     for step in steps {
         onboot::await_stage(&step, stage.as_ref())?;

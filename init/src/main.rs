@@ -24,6 +24,7 @@ mod service;
 mod shutdown;
 mod stage;
 mod timeline;
+mod volumes;
 mod watchdog;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
