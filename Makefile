@@ -21,7 +21,7 @@ LAB      := $(TOOLS)/ironhook-lab
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## install what building and testing need on Debian (asks for root only if something is missing)
@@ -86,7 +86,7 @@ test: deps ## the tests of every change: checks, unit, integration, and machines
 	hack/run-tests
 
 .PHONY: test-full
-test-full: test ## and what needs more of the host: the agent against a container engine here (docker.io, busybox-static)
+test-full: test ## and what needs more of the host: machines, engines, crashes (docker.io, xfsprogs, btrfs-progs, kea-dhcp4-server, qemu-system-arm, qemu-efi-aarch64)
 	for suite in "" trixie sid; do DOCKERD_SUITE=$$suite hack/with-dockerd cargo test --locked -p agent --test executors --test file; done
 	hack/with-dockerd cargo test --locked -p agent --test crashes -- --ignored --test-threads=1
 	cargo test --locked -p e2e --test 'boot_*' --test 'guest*' -- --ignored --test-threads=1
