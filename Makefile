@@ -79,7 +79,7 @@ check: ## formatting, lints, licences, scripts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo deny check bans licenses sources
-	shellcheck -e SC1091,SC2016 hack/deps hack/mirror hack/in-lab hack/run-tests hack/with-dockerd .ci/run
+	shellcheck -e SC1091,SC2016 hack/deps hack/mirror hack/in-lab hack/run-tests hack/with-dockerd hack/with-crun .ci/run
 
 .PHONY: test
 test: deps ## the tests of every change: checks, unit, integration, and machines in QEMU
