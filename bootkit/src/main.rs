@@ -14,7 +14,7 @@ mod report;
 mod stage2;
 mod worker;
 
-use std::error::Error;
+use spec::error::chain;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -89,18 +89,6 @@ impl Step {
 
 fn told(error: impl Coded) -> (BootCode, String) {
     (error.code(), chain(&error))
-}
-
-/// An error and its causes.
-fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    line
 }
 
 fn main() -> ExitCode {

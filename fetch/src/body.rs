@@ -2,6 +2,7 @@
 //! broken transfer only where the server proves that it is the rest of the same file (RFC 9110 §13.1.5, §14), or sends
 //! again what was there already.
 
+use spec::error::chain;
 use std::io::{self, Read};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -391,16 +392,6 @@ fn is_untrusted(error: &reqwest::Error) -> bool {
         };
     }
     false
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -165,7 +165,7 @@ fn load_modules(console: &Console, loader: &Arc<Loader>, later: &mut Later) -> R
     let plugged = modules::cold_plug(loader, Path::new("/sys/devices"));
     failures.extend(plugged.failures);
     for failure in failures {
-        console.say(&format!("warning: {}", chain::one_line(&failure)));
+        console.say(&format!("warning: {}", chain(&failure)));
     }
     console.say(&format!("{} modules for {} kinds of devices", loader.count(), plugged.seen.len()));
     let loader = loader.clone();

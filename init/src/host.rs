@@ -74,9 +74,9 @@ pub fn set_up(console: &Console) {
     if let Ok(name) = std::fs::read_to_string("/etc/hostname")
         && let Err(error) = sys::link::set_hostname(name.trim())
     {
-        console.say(&format!("warning: {}", chain::one_line(&error)));
+        console.say(&format!("warning: {}", chain(&error)));
     }
     if let Err(error) = sys::link::set_up("lo") {
-        console.say(&format!("warning: {}", chain::one_line(&error)));
+        console.say(&format!("warning: {}", chain(&error)));
     }
 }

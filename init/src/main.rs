@@ -3,7 +3,6 @@
 
 mod boot;
 mod bundle;
-mod chain;
 mod cmdline;
 mod console;
 mod container;
@@ -27,6 +26,7 @@ mod timeline;
 mod volumes;
 mod watchdog;
 
+use spec::error::chain;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     recovery::report_panics(&console);
     let failure = match catch_unwind(AssertUnwindSafe(|| boot::run(&console))) {
         Ok(Ok(never)) => match never {},
-        Ok(Err(error)) => chain::one_line(&error),
+        Ok(Err(error)) => chain(&error),
         Err(_) => "init panicked; its last words are above".to_owned(),
     };
     recovery::last_resort(&console, &failure)

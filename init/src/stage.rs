@@ -110,7 +110,7 @@ pub fn begin(console: &Console) -> Result<Option<Stage>, StageError> {
     let run = move || match mount(&layer, &console) {
         Ok(()) => waiting.tell(),
         Err(error) => {
-            console.say(&format!("FAILED: stage two: {}", chain::one_line(&error)));
+            console.say(&format!("FAILED: stage two: {}", chain(&error)));
             waiting.give_up();
         }
     };

@@ -24,7 +24,7 @@ mod stages;
 mod tests;
 pub mod tftp;
 
-use std::error::Error;
+use spec::error::chain;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -67,15 +67,4 @@ impl Netboot {
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.borrow())
     }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

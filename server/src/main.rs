@@ -21,7 +21,7 @@ mod template;
 mod workflow;
 mod yaml;
 
-use std::error::Error;
+use spec::error::chain;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -50,16 +50,4 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    line.replace(['\n', '\r'], " ")
 }

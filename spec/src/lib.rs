@@ -8,6 +8,7 @@ pub mod boot;
 pub mod cmdline;
 pub mod devices;
 pub mod dhcp;
+pub mod error;
 pub mod event;
 pub mod failure;
 pub mod handover;

@@ -122,7 +122,7 @@ pub fn hot_plug(
                 }
             };
             for failure in failures.iter().filter(|failure| !failure.is_no_device()) {
-                console.say(&format!("warning: {}", chain::one_line(failure)));
+                console.say(&format!("warning: {}", chain(failure)));
             }
         }
     })?;

@@ -86,7 +86,7 @@ impl Supervisor {
             return;
         }
         if let Err(error) = self.bundle.prepare() {
-            self.say(&format!("will not start: {}", chain::one_line(&error)));
+            self.say(&format!("will not start: {}", chain(&error)));
             return;
         }
         loop {
@@ -97,7 +97,7 @@ impl Supervisor {
                     None => return,
                 },
                 Err(error) => {
-                    self.say(&format!("did not start: {}", chain::one_line(&error)));
+                    self.say(&format!("did not start: {}", chain(&error)));
                     None
                 }
             };

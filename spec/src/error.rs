@@ -1,9 +1,9 @@
-//! An error and all its causes as the one line that a person reads.
+//! Errors as people read them. It knows no error of its own.
 
 use std::error::Error;
 
-/// `what: why: why that`.
-pub fn one_line(error: &dyn Error) -> String {
+/// An error and all its causes as one line: `what: why: why that`.
+pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -23,6 +23,6 @@ mod tests {
     #[test]
     fn every_cause_is_said_once() {
         let error = Outer(std::io::Error::other("no\nkey"));
-        assert_eq!(super::one_line(&error), "open the door: no key");
+        assert_eq!(super::chain(&error), "open the door: no key");
     }
 }
