@@ -22,6 +22,16 @@ pub struct Input {
     pub doc: &'static str,
 }
 
+/// An input with one name that may be absent.
+pub const fn optional(name: &'static str, doc: &'static str) -> Input {
+    Input { name, also: &[], presence: Presence::Optional, doc }
+}
+
+/// An input with one name and a value in its absence.
+pub const fn or(name: &'static str, value: &'static str, doc: &'static str) -> Input {
+    Input { name, also: &[], presence: Presence::Default(value), doc }
+}
+
 /// What the absence of an input means. An empty value counts as absent.
 #[derive(Clone, Copy, Debug)]
 pub enum Presence {

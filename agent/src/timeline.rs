@@ -1,10 +1,11 @@
-//! The agent's part of the boot's timeline: the clock it counts in, its own phase, and what is sent to the server.
+//! The agent's part of the boot's timeline: its own phase, and what is sent to the server.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use spec::phase::Phase;
+use sys::clock::boot_ms;
 
 const READY: &str = "agent ready";
 
@@ -18,7 +19,7 @@ pub struct Timeline {
 impl Timeline {
     /// The agent's own phase begins now.
     pub fn start(run_dir: &Path) -> Self {
-        Self { path: run_dir.join("timeline.jsonl"), start_ms: now_ms() }
+        Self { path: run_dir.join("timeline.jsonl"), start_ms: boot_ms() }
     }
 
     /// Ends the agent's phase. An agent started for a second time in a boot adds nothing.
@@ -26,7 +27,7 @@ impl Timeline {
         if self.phases().iter().any(|phase| phase.name == READY) {
             return Ok(());
         }
-        let duration_ms = now_ms().saturating_sub(self.start_ms);
+        let duration_ms = boot_ms().saturating_sub(self.start_ms);
         let phase = Phase { name: READY.to_owned(), start_ms: self.start_ms, duration_ms };
         let mut file = OpenOptions::new().append(true).create(true).open(&self.path)?;
         file.write_all(phase.to_line().as_bytes())
@@ -43,17 +44,6 @@ impl Timeline {
     }
 }
 
-/// Milliseconds since the kernel started, suspended time included, to a hundredth of a second.
-pub fn now_ms() -> u64 {
-    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
-    parse_uptime(&text).unwrap_or_default()
-}
-
-fn parse_uptime(text: &str) -> Option<u64> {
-    let seconds: f64 = text.split_whitespace().next()?.parse().ok()?;
-    Some((seconds * 1000.0).round() as u64)
-}
-
 /// The kernel's id of this boot; empty where there is none.
 pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
@@ -62,13 +52,6 @@ pub fn boot_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn uptime_is_read_in_milliseconds() {
-        assert_eq!(parse_uptime("4242.17 8001.02\n"), Some(4_242_170));
-        assert_eq!(parse_uptime("?"), None);
-        assert!(now_ms() > 0);
-    }
 
     #[test]
     fn the_phase_is_added_once_after_those_of_others() {

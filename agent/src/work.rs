@@ -21,7 +21,8 @@ use crate::journal::Journal;
 use crate::progress::Reporter;
 use crate::source::{Offer, Source};
 use crate::text::chain;
-use crate::timeline::{Timeline, boot_id, now_ms};
+use crate::timeline::{Timeline, boot_id};
+use sys::clock::boot_ms;
 
 /// Between two polls of a worker that has nothing to do, and after a refusal.
 const IDLE: Duration = Duration::from_secs(1);
@@ -104,7 +105,7 @@ impl<E: Executor + 'static> Worker<E> {
                                 attempt,
                                 begun,
                                 untouched: !begun,
-                                claimed_ms: now_ms(),
+                                claimed_ms: boot_ms(),
                                 reacts_to: None,
                             });
                         }
@@ -157,7 +158,7 @@ impl<E: Executor + 'static> Worker<E> {
             }
         };
         match alongside(prepare, forward).await {
-            Ok(id) => Event::Prepared(attempt, Container { id, started_ms: now_ms() }),
+            Ok(id) => Event::Prepared(attempt, Container { id, started_ms: boot_ms() }),
             Err(failure) => finished(&job, Finish::from(Outcome::Failed(failure))),
         }
     }
@@ -241,7 +242,7 @@ impl Poller {
 }
 
 fn finished(job: &Job, finish: Finish) -> Event {
-    let seconds = now_ms().saturating_sub(job.claimed_ms) / 1000;
+    let seconds = boot_ms().saturating_sub(job.claimed_ms) / 1000;
     Event::Finished(job.attempt.clone(), finish, seconds)
 }
 

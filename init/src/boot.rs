@@ -24,7 +24,7 @@ use crate::service::{self, Service};
 use crate::stage::{self, StageError};
 use crate::timeline::Timeline;
 use crate::volumes::{self, VolumeError};
-use crate::{chain, cmdline, devices, entropy, shutdown};
+use crate::{cmdline, devices, entropy, one_line, shutdown};
 
 /// The boot cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +165,7 @@ fn load_modules(console: &Console, loader: &Arc<Loader>, later: &mut Later) -> R
     let plugged = modules::cold_plug(loader, Path::new("/sys/devices"));
     failures.extend(plugged.failures);
     for failure in failures {
-        console.say(&format!("warning: {}", chain(&failure)));
+        console.say(&format!("warning: {}", one_line(&failure)));
     }
     console.say(&format!("{} modules for {} kinds of devices", loader.count(), plugged.seen.len()));
     let loader = loader.clone();

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::chain;
 use crate::console::Console;
+use crate::one_line;
 
 /// Directories below `/run` and `/var`, made before any container is.
 const DIRECTORIES: &[&str] = &[
@@ -74,9 +74,9 @@ pub fn set_up(console: &Console) {
     if let Ok(name) = std::fs::read_to_string("/etc/hostname")
         && let Err(error) = sys::link::set_hostname(name.trim())
     {
-        console.say(&format!("warning: {}", chain(&error)));
+        console.say(&format!("warning: {}", one_line(&error)));
     }
     if let Err(error) = sys::link::set_up("lo") {
-        console.say(&format!("warning: {}", chain(&error)));
+        console.say(&format!("warning: {}", one_line(&error)));
     }
 }

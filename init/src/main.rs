@@ -26,7 +26,7 @@ mod timeline;
 mod volumes;
 mod watchdog;
 
-use spec::error::chain;
+use spec::error::one_line;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     recovery::report_panics(&console);
     let failure = match catch_unwind(AssertUnwindSafe(|| boot::run(&console))) {
         Ok(Ok(never)) => match never {},
-        Ok(Err(error)) => chain(&error),
+        Ok(Err(error)) => one_line(&error),
         Err(_) => "init panicked; its last words are above".to_owned(),
     };
     recovery::last_resort(&console, &failure)

@@ -8,9 +8,9 @@ use spec::handover::Request;
 use sys::{mounts, power, reap};
 
 use crate::bundle::{self, Kind};
-use crate::chain;
 use crate::console::Console;
 use crate::onboot;
+use crate::one_line;
 use crate::reaper::Reaper;
 use crate::service::{self, Service};
 use crate::watchdog::{self, Watchdog};
@@ -43,13 +43,13 @@ pub fn run(reaper: &Reaper, console: &Console, services: Vec<Service>, request: 
 
 fn run_onshutdown(reaper: &Reaper, console: &Console, watchdog: &Watchdog) {
     let steps = bundle::all(Kind::Onshutdown).unwrap_or_else(|error| {
-        console.say(&format!("warning: onshutdown left out: {}", chain(&error)));
+        console.say(&format!("warning: onshutdown left out: {}", one_line(&error)));
         Vec::new()
     });
     for step in steps {
         watchdog.step(format!("onshutdown {}", step.name));
         if let Err(error) = onboot::run_step(reaper, console, &step, &format!("onshutdown.{}", step.name)) {
-            console.say(&format!("warning: {}", chain(&error)));
+            console.say(&format!("warning: {}", one_line(&error)));
         }
     }
 }
@@ -85,6 +85,6 @@ fn others() -> bool {
 fn unmount(console: &Console, target: &Path) {
     let result = mounts::unmount(target).or_else(|_| mounts::remount_read_only(target));
     if let Err(error) = result {
-        console.say(&format!("warning: {}", chain(&error)));
+        console.say(&format!("warning: {}", one_line(&error)));
     }
 }

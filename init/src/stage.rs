@@ -14,8 +14,8 @@ use spec::stage::{self, Layer};
 use sys::loopdev::Loop;
 use sys::mounts::{Flags, Mount, MountsError};
 
-use crate::chain;
 use crate::console::Console;
+use crate::one_line;
 use crate::timeline::Timeline;
 
 const CHUNK: usize = 128 << 10;
@@ -110,7 +110,7 @@ pub fn begin(console: &Console) -> Result<Option<Stage>, StageError> {
     let run = move || match mount(&layer, &console) {
         Ok(()) => waiting.tell(),
         Err(error) => {
-            console.say(&format!("FAILED: stage two: {}", chain(&error)));
+            console.say(&format!("FAILED: stage two: {}", one_line(&error)));
             waiting.give_up();
         }
     };

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-/// An error and all its causes as one line: `what: why: why that`.
+/// An error and all its causes: `what: why: why that`. One line, but for what a message itself quotes.
 pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut next = error.source();
@@ -11,7 +11,12 @@ pub fn chain(error: &dyn Error) -> String {
         line.push_str(&cause.to_string());
         next = cause.source();
     }
-    line.replace(['\n', '\r'], " ")
+    line
+}
+
+/// The same where there is room for one line only.
+pub fn one_line(error: &dyn Error) -> String {
+    chain(error).replace(['\n', '\r'], " ")
 }
 
 #[cfg(test)]
@@ -23,6 +28,7 @@ mod tests {
     #[test]
     fn every_cause_is_said_once() {
         let error = Outer(std::io::Error::other("no\nkey"));
-        assert_eq!(super::chain(&error), "open the door: no key");
+        assert_eq!(super::chain(&error), "open the door: no\nkey");
+        assert_eq!(super::one_line(&error), "open the door: no key");
     }
 }

@@ -18,7 +18,7 @@ use crate::executor::outcome::{Exit, Known, outcome};
 use crate::job::{Container, Finish, Job};
 use crate::progress::{Reporter, describe};
 use crate::text::{digest, sanitised};
-use crate::timeline::now_ms;
+use sys::clock::boot_ms;
 
 /// The one who makes `started` runs the command; whoever comes later finds it made.
 const SHIM: &str = r#"mkdir started 2>/dev/null || exit 0
@@ -105,7 +105,7 @@ impl Process {
     /// Until its end, however that comes; the log is shown as it grows.
     async fn watch(&self, job: &Job, container: &Container, progress: &Reporter, log: &mut Follower) -> Exit {
         let place = Path::new(&container.id);
-        let elapsed = Duration::from_millis(now_ms().saturating_sub(container.started_ms));
+        let elapsed = Duration::from_millis(boot_ms().saturating_sub(container.started_ms));
         let end = tokio::select! {
             exit = until_status(place) => exit,
             () = tokio::time::sleep(job.action.timeout.saturating_sub(elapsed)) => Exit::TimedOut(job.action.timeout),

@@ -18,8 +18,8 @@ use crate::config::{Config, Flags};
 use crate::executor::{Any, Executor};
 use crate::job::{Container, Finish, Job};
 use crate::progress::Reporter;
-use crate::timeline::now_ms;
 use crate::work::alongside;
+use sys::clock::boot_ms;
 
 use document::Step;
 
@@ -102,7 +102,7 @@ async fn all(executor: &Any, steps: &[Step]) -> Results {
 }
 
 async fn one(executor: &Any, step: &Step) -> Ran {
-    let begun = now_ms();
+    let begun = boot_ms();
     let mut number = 1;
     let finish = loop {
         let finish = attempt(executor, &job(step, number)).await;
@@ -130,7 +130,7 @@ async fn one(executor: &Any, step: &Step) -> Ran {
         image: step.action.image.clone(),
         state,
         tries: number,
-        milliseconds: now_ms().saturating_sub(begun),
+        milliseconds: boot_ms().saturating_sub(begun),
         failure,
         // Whoever runs a file decides himself what becomes of his machine.
         handover: finish.handover.map(|mode| mode.to_string()),
@@ -143,7 +143,7 @@ fn job(step: &Step, number: u32) -> Job {
         action: step.action.clone(),
         begun: false,
         untouched: true,
-        claimed_ms: now_ms(),
+        claimed_ms: boot_ms(),
         reacts_to: None,
     }
 }
@@ -154,7 +154,7 @@ async fn attempt(executor: &Any, job: &Job) -> Finish {
     let listen = async move { while listener.log.recv().await.is_some() {} };
     let work = async move {
         match executor.prepare(job, false, &reporter).await {
-            Ok(id) => executor.run(job, &Container { id, started_ms: now_ms() }, &reporter).await,
+            Ok(id) => executor.run(job, &Container { id, started_ms: boot_ms() }, &reporter).await,
             Err(failure) => Finish::from(Outcome::Failed(failure)),
         }
     };

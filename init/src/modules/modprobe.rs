@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{Index, Loader};
-use crate::{chain, cmdline};
+use crate::{cmdline, one_line};
 
 const DIRECTORY: &str = "/usr/lib/modules";
 
@@ -70,7 +70,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Request, String> {
 /// An empty failure is one that was asked not to be told.
 fn run(request: &Request) -> Result<(), String> {
     let release = sys::module::kernel_release().map_err(|error| format!("ask for the kernel's release: {error}"))?;
-    let index = Index::read(&Path::new(DIRECTORY).join(release)).map_err(|error| chain(&error))?;
+    let index = Index::read(&Path::new(DIRECTORY).join(release)).map_err(|error| one_line(&error))?;
     let mut options = cmdline::module_options();
     let (names, parameters) = request.names.split_at(if request.all { request.names.len() } else { 1 });
     for parameter in parameters {
@@ -83,7 +83,7 @@ fn run(request: &Request) -> Result<(), String> {
             failures.extend((!request.quiet).then(|| format!("module {name} is not in the image")));
             failures.extend(request.quiet.then(String::new));
         }
-        failures.extend(loader.load(name).iter().map(|failure| chain(failure)));
+        failures.extend(loader.load(name).iter().map(|failure| one_line(failure)));
     }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
 }

@@ -12,9 +12,9 @@ use sys::module::ModuleError;
 use sys::uevent::{Heard, Socket};
 
 use super::Loader;
-use crate::chain;
 use crate::console::Console;
 use crate::devices::Watch;
+use crate::one_line;
 
 /// Loading is the kernel's work in the caller's thread: unpacking, and waiting for hardware that answers slowly. So
 /// also a machine with one processor has something to do for all of them.
@@ -122,7 +122,7 @@ pub fn hot_plug(
                 }
             };
             for failure in failures.iter().filter(|failure| !failure.is_no_device()) {
-                console.say(&format!("warning: {}", chain(failure)));
+                console.say(&format!("warning: {}", one_line(failure)));
             }
         }
     })?;

@@ -17,9 +17,9 @@ use sys::reap::{self, Exit};
 
 use self::policy::{Decision, Policy, Tell};
 use crate::bundle::Bundle;
-use crate::chain;
 use crate::console::Console;
 use crate::container::{self, Running};
+use crate::one_line;
 use crate::output::{Output, Show};
 use crate::reaper::Reaper;
 use crate::stage::Stage;
@@ -86,7 +86,7 @@ impl Supervisor {
             return;
         }
         if let Err(error) = self.bundle.prepare() {
-            self.say(&format!("will not start: {}", chain(&error)));
+            self.say(&format!("will not start: {}", one_line(&error)));
             return;
         }
         loop {
@@ -97,7 +97,7 @@ impl Supervisor {
                     None => return,
                 },
                 Err(error) => {
-                    self.say(&format!("did not start: {}", chain(&error)));
+                    self.say(&format!("did not start: {}", one_line(&error)));
                     None
                 }
             };

@@ -14,16 +14,8 @@ use crate::image::checksum::{self, Promise};
 use crate::image::format::Packing;
 use crate::image::proof::{self, Proof, Signed};
 use crate::image::published::Place;
-use crate::input::{self, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS};
+use crate::input::{self, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS, optional, or};
 use crate::select::Selector;
-
-const fn optional(name: &'static str, doc: &'static str) -> Input {
-    Input { name, also: &[], presence: Presence::Optional, doc }
-}
-
-const fn or(name: &'static str, value: &'static str, doc: &'static str) -> Input {
-    Input { name, also: &[], presence: Presence::Default(value), doc }
-}
 
 /// All of them.
 pub const INPUTS: &[Input] = &[

@@ -5,20 +5,12 @@ use std::time::Duration;
 
 use fetch::Options as Fetch;
 
-use crate::input::{self, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS};
+use crate::input::{self, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS, optional, or};
 use crate::pack::Packing;
 use crate::select::Selector;
 
 /// The name under which an image is posted as a form.
 const UPSTREAM: &str = "slurp";
-
-const fn optional(name: &'static str, doc: &'static str) -> Input {
-    Input { name, also: &[], presence: Presence::Optional, doc }
-}
-
-const fn or(name: &'static str, value: &'static str, doc: &'static str) -> Input {
-    Input { name, also: &[], presence: Presence::Default(value), doc }
-}
 
 /// All of them.
 pub const INPUTS: &[Input] = &[

@@ -1,6 +1,6 @@
 //! The inputs of `image-write`, as its help and the manual show them. Must not read them.
 
-use crate::input::{ALLOW_REMOVABLE, DEST_DISK, DRY_RUN, Input, Presence, WAIT_DEVICE_SECONDS};
+use crate::input::{ALLOW_REMOVABLE, DEST_DISK, DRY_RUN, Input, Presence, WAIT_DEVICE_SECONDS, optional, or};
 
 /// The names under which a digest may be missing, as it always could.
 pub const IMAGE2DISK: &str = "image2disk";
@@ -8,14 +8,6 @@ pub const IMAGE2DISK: &str = "image2disk";
 pub const OCI2DISK: &str = "oci2disk";
 /// The image may be of QEMU's own kind.
 pub const QEMUIMG2DISK: &str = "qemuimg2disk";
-
-const fn optional(name: &'static str, doc: &'static str) -> Input {
-    Input { name, also: &[], presence: Presence::Optional, doc }
-}
-
-const fn or(name: &'static str, value: &'static str, doc: &'static str) -> Input {
-    Input { name, also: &[], presence: Presence::Default(value), doc }
-}
 
 /// All of them.
 pub const INPUTS: &[Input] = &[

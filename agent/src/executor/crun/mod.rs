@@ -28,7 +28,7 @@ use crate::executor::{Executor, place};
 use crate::job::{Container, Finish, Job};
 use crate::progress::{Reporter, describe};
 use crate::text::chain;
-use crate::timeline::now_ms;
+use sys::clock::boot_ms;
 
 use bundle::Request;
 use shim::Orders;
@@ -139,7 +139,7 @@ impl Crun {
     /// Waits for the end, and brings it about after its time or when that is asked for.
     async fn wait(&self, place: &Place, job: &Job, container: &Container, progress: &Reporter) -> Exit {
         let id = place::name(&job.attempt);
-        let elapsed = Duration::from_millis(now_ms().saturating_sub(container.started_ms));
+        let elapsed = Duration::from_millis(boot_ms().saturating_sub(container.started_ms));
         let mut over = until_over(place.clone());
         let exit = tokio::select! {
             _ = &mut over => return Exit::Lost,

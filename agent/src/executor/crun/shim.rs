@@ -12,7 +12,7 @@ use sys::reap::{self, Exit};
 use sys::supervise;
 
 use super::state::{Place, Record};
-use crate::timeline::now_ms;
+use sys::clock::boot_ms;
 
 /// Where Debian has it.
 pub const CRUN: &str = "/usr/bin/crun";
@@ -72,7 +72,7 @@ pub fn run(path: &Path) -> Result<(), ShimError> {
         Ok(record) => record,
         Err(error) => Record { start_error: crate::text::chain(&error), ..Record::default() },
     };
-    place.end(&Record { ended_ms: now_ms(), ..record }).map_err(step("write down how it ended"))
+    place.end(&Record { ended_ms: boot_ms(), ..record }).map_err(step("write down how it ended"))
 }
 
 fn supervised(place: &Place) -> Result<Record, ShimError> {

@@ -36,7 +36,7 @@ use crate::executor::{Executor, place};
 use crate::job::{Container, Finish, Job};
 use crate::progress::{Reporter, describe};
 use crate::text::chain;
-use crate::timeline::now_ms;
+use sys::clock::boot_ms;
 
 /// Between the request to end and the kill.
 const GRACE_SECONDS: i32 = 5;
@@ -98,7 +98,7 @@ impl Executor for Docker {
 
     async fn run(&self, job: &Job, container: &Container, progress: &Reporter) -> Finish {
         let (id, timeout) = (container.id.as_str(), job.action.timeout);
-        let elapsed = Duration::from_millis(now_ms().saturating_sub(container.started_ms));
+        let elapsed = Duration::from_millis(boot_ms().saturating_sub(container.started_ms));
         let started = match engine::answer(&self.sockets, move |docker| start_if_new(docker, id)).await {
             Ok(started) => started,
             Err(failure) => return Finish::from(spec::Outcome::Failed(failure)),
@@ -171,7 +171,7 @@ impl Docker {
     /// Waits for the container's end, over restarts of the engine, and ends it after its time.
     async fn wait(&self, docker: &bollard::Docker, container: &Container, job: &Job, progress: &Reporter) -> Exit {
         let id = container.id.as_str();
-        let elapsed = Duration::from_millis(now_ms().saturating_sub(container.started_ms));
+        let elapsed = Duration::from_millis(boot_ms().saturating_sub(container.started_ms));
         let left = job.action.timeout.saturating_sub(elapsed);
         let exit = tokio::select! {
             exit = self.wait_for_end(docker, id) => return exit,
