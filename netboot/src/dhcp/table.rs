@@ -1,5 +1,5 @@
 //! Kinds of clients × {reservation, proxy on 67, proxy on 4011, relay}. A row is `captured` from the lab's firmware
-//! (netboot/packets, hack/e2e/tests/netboot_firmware.rs writes them) or `synthetic`, with its source.
+//! (netboot/packets, written by hack/capture-dhcp) or `synthetic`, with its source.
 
 use spec::dhcp::option::*;
 
@@ -86,27 +86,40 @@ fn raspberry() -> Packet {
     packet
 }
 
-/// None for a capture that the lab has not written yet.
 fn packet(row: &Row) -> Packet {
     match row.1 {
         Synthetic(_, make) => make(),
-        Captured(name) => {
-            let path = format!("{}/packets/{name}.bin", env!("CARGO_MANIFEST_DIR"));
-            let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-            let mut packet = Packet::decode(&bytes).unwrap_or_else(|e| panic!("{path}: {e}"));
-            // The lab's machine becomes the one of the tests.
-            packet.chaddr[..6].copy_from_slice(&MAC.octets());
-            packet
-        }
+        Captured(name) => captured(name).unwrap_or_else(|| panic!("netboot/packets has no {name}")),
     }
 }
 
-/// The request that follows, as firmware writes it: the same with another type and the server it chose.
-fn request(discover: &Packet, server: Option<Ipv4Addr>) -> Packet {
-    let mut packet = Packet { options: Default::default(), ..discover.clone() };
+/// Of the lab; its machine becomes the one of the tests.
+fn captured(name: &str) -> Option<Packet> {
+    let path = format!("{}/packets/{name}.bin", env!("CARGO_MANIFEST_DIR"));
+    let mut packet = Packet::decode(&std::fs::read(&path).ok()?).unwrap_or_else(|e| panic!("{path}: {e}"));
+    packet.chaddr[..6].copy_from_slice(&MAC.octets());
+    Some(packet)
+}
+
+/// What follows at a port: captured, or the same with another type; to the server that the row's story needs.
+fn request(row: &Row, port: Port, server: Option<Ipv4Addr>) -> Packet {
+    let taken = match (&row.1, port) {
+        (Captured(name), Port::Server) => Some(
+            captured(&format!("{name}-request")).unwrap_or_else(|| panic!("netboot/packets has no {name}-request")),
+        ),
+        // Few firmwares ask there when the first answer of a proxy says it all.
+        (Captured(name), Port::Boot) => captured(&format!("{name}-4011")),
+        (Synthetic(..), _) => None,
+    };
+    let said = taken.unwrap_or_else(|| packet(row));
+    let mut packet = Packet { options: Default::default(), ..said.clone() };
     packet.options.push(MESSAGE_TYPE, [MessageType::Request as u8]);
-    for (code, value) in discover.options.iter().filter(|(code, _)| *code != MESSAGE_TYPE) {
-        packet.options.push(code, value);
+    for (code, value) in said.options.iter() {
+        match code {
+            MESSAGE_TYPE | SERVER_ID => {}
+            REQUESTED_ADDRESS => drop(packet.options.push_addresses(code, &[ADDRESS])),
+            _ => drop(packet.options.push(code, value)),
+        }
     }
     if let Some(server) = server {
         packet.options.push_addresses(SERVER_ID, &[server]);
@@ -150,7 +163,7 @@ fn every_kind_gets_an_address_and_its_file_by_reservation() {
     for row in &rows() {
         let discover = packet(row);
         for (message, kind) in
-            [(discover.clone(), MessageType::Offer), (request(&discover, Some(SERVER)), MessageType::Ack)]
+            [(discover.clone(), MessageType::Offer), (request(row, Port::Server, Some(SERVER)), MessageType::Ack)]
         {
             let (reply, _) = ask_at(&mut service(Mode::Reservation, Port::Server), &message).unwrap();
             assert_eq!((reply.message_type(), reply.yiaddr), (Some(kind), ADDRESS), "{}", row.0);
@@ -169,10 +182,10 @@ fn a_proxy_gives_files_and_never_an_address() {
         let discover = packet(row);
         let steps = [
             (Port::Server, discover.clone(), MessageType::Offer),
-            (Port::Server, request(&discover, Some(SERVER)), MessageType::Ack),
-            (Port::Boot, request(&discover, Some(SERVER)), MessageType::Ack),
-            (Port::Boot, request(&discover, Some(Ipv4Addr::new(10, 0, 0, 250))), MessageType::Ack),
-            (Port::Boot, request(&discover, None), MessageType::Ack),
+            (Port::Server, request(row, Port::Server, Some(SERVER)), MessageType::Ack),
+            (Port::Boot, request(row, Port::Boot, Some(SERVER)), MessageType::Ack),
+            (Port::Boot, request(row, Port::Boot, Some(Ipv4Addr::new(10, 0, 0, 250))), MessageType::Ack),
+            (Port::Boot, request(row, Port::Boot, None), MessageType::Ack),
         ];
         for (port, message, kind) in steps {
             for mode in [Mode::Proxy, Mode::Auto] {
@@ -197,7 +210,11 @@ fn a_proxy_gives_files_and_never_an_address() {
         }
         // What is meant for the DHCP server beside us is none of ours.
         for other in [Some(Ipv4Addr::new(10, 0, 0, 250)), None] {
-            assert!(ask_at(&mut service(Mode::Proxy, Port::Server), &request(&discover, other)).is_none(), "{}", row.0);
+            assert!(
+                ask_at(&mut service(Mode::Proxy, Port::Server), &request(row, Port::Server, other)).is_none(),
+                "{}",
+                row.0
+            );
         }
     }
 }
