@@ -3,9 +3,9 @@
 
 use spec::boot::BootCode;
 use spec::cmdline::{
-    BOOTIF, Cmdline, Era, GRPC_AUTHORITY, HTTP_PROXY, HTTPS_PROXY, HW_ADDR, IRONHOOK_CA, IRONHOOK_CONFIG,
-    IRONHOOK_METADATA, IRONHOOK_WORKER, Key, Kind, LIMIT, LIMIT_EFI, NO_PROXY, REGISTRY_PASSWORD,
-    TINKERBELL_INSECURE_TLS, TINKERBELL_TLS, VLAN_ID, key, site,
+    BOOTIF, CUT, Cmdline, DOCKER_REGISTRY, Era, GRPC_AUTHORITY, HTTP_PROXY, HTTPS_PROXY, HW_ADDR, IRONHOOK_CA,
+    IRONHOOK_CONFIG, IRONHOOK_METADATA, IRONHOOK_WORKER, Key, Kind, LIMIT_EFI, NO_PROXY, REGISTRY_PASSWORD,
+    TINK_WORKER_IMAGE, TINKERBELL_INSECURE_TLS, TINKERBELL_TLS, VLAN_ID, key, site,
 };
 
 use crate::config::Local;
@@ -29,6 +29,9 @@ const VITAL: [&Key; 13] = [
     &IRONHOOK_CA,
     &IRONHOOK_METADATA,
 ];
+
+/// A line that has hardly come together without an operator's words, of which the last may be missing.
+const LONG: usize = 1024;
 
 /// The configuration cannot be obeyed. All reasons have been printed.
 #[derive(Debug, thiserror::Error)]
@@ -113,19 +116,7 @@ struct Judged {
 
 fn judge(line: &Local) -> Judged {
     let mut judged = Judged::default();
-    if line.length >= LIMIT - 1 {
-        judged.cut = true;
-        judged.fatal.push(format!(
-            "{} bytes long: the kernel keeps {} and has cut the rest off; shorten it, or put long values into a file \
-             (ironhook.config=<url>, /etc/ironhook/site.conf)",
-            line.length,
-            LIMIT - 1
-        ));
-    } else if line.efi && line.length >= LIMIT_EFI {
-        judged
-            .told
-            .push(format!("{} bytes long: EFI kernels keep {LIMIT_EFI}, so its end may be missing", line.length));
-    }
+    judge_length(line, &mut judged);
     for problem in line.fields.problems() {
         let vital = !problem.repeated && VITAL.iter().any(|key| key.name == problem.key);
         if vital { &mut judged.fatal } else { &mut judged.told }.push(problem.to_string());
@@ -138,6 +129,27 @@ fn judge(line: &Local) -> Judged {
     }
     judged.fatal.extend(network::unsupported(&line.fields));
     judged
+}
+
+/// What loader or kernel have cut off shows in the length, but for EFI kernels, which drop whole words.
+fn judge_length(line: &Local, judged: &mut Judged) {
+    let length = line.length;
+    let named =
+        [&IRONHOOK_WORKER, &TINK_WORKER_IMAGE, &DOCKER_REGISTRY].into_iter().any(|key| line.fields.get(key).is_some());
+    if length >= CUT {
+        judged.cut = true;
+        judged.fatal.push(format!(
+            "{length} bytes long: loader and kernel keep {CUT} or one more and have cut the rest off; shorten it, or put \
+             long values into a file (ironhook.config=<url>, /etc/ironhook/site.conf)"
+        ));
+    } else if line.efi && length >= LIMIT_EFI {
+        judged.told.push(format!("{length} bytes long: EFI kernels keep {LIMIT_EFI}, so its end may be missing"));
+    } else if line.efi && length >= LONG && !named {
+        judged.told.push(format!(
+            "{length} bytes long, and it does not say who works: an EFI kernel drops the words that do not fit; \
+             ironhook.worker=builtin says that nothing is missing"
+        ));
+    }
 }
 
 #[cfg(test)]
@@ -176,7 +188,7 @@ mod tests {
     #[test]
     fn a_line_at_the_limit_of_the_kernel_is_fatal() {
         for (length, efi, fatal, told) in
-            [(2042, true, 0, 0), (2043, true, 0, 1), (2046, false, 0, 0), (2047, false, 1, 0), (4000, true, 1, 0)]
+            [(2042, true, 0, 1), (2043, true, 0, 1), (2045, false, 0, 0), (2046, false, 1, 0), (4000, true, 1, 0)]
         {
             let judged = judge(&Local { fields: Cmdline::default(), length, efi, site: true });
             assert_eq!(
@@ -184,6 +196,19 @@ mod tests {
                 (fatal, told, fatal == 1),
                 "{length} {efi}"
             );
+        }
+    }
+
+    #[test]
+    fn a_long_line_of_efi_that_does_not_say_who_works_is_remarked_upon() {
+        for (text, length, told) in [
+            ("quiet", 1023, 0),
+            ("quiet", 1024, 1),
+            ("ironhook.worker=builtin", 1024, 0),
+            ("tink_worker_image=a/b:1", 2042, 0),
+        ] {
+            let judged = judge(&Local { fields: Cmdline::parse(text), length, efi: true, site: false });
+            assert_eq!((judged.fatal.len(), judged.told.len()), (0, told), "{text} {length}");
         }
     }
 

@@ -24,7 +24,7 @@ use spec::boot::BootCode;
 use crate::failure::Coded;
 
 #[derive(Parser)]
-#[command(version, about)]
+#[command(name = "bootkit", version, about)]
 struct Cli {
     #[command(subcommand)]
     step: Step,
@@ -99,5 +99,16 @@ fn main() -> ExitCode {
             failure::tell(step.name(), code, &message);
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_manual_page_is_that_of_the_command_line() {
+        assert_eq!(man::check(Cli::command()), Ok(()));
     }
 }

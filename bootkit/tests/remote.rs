@@ -123,6 +123,34 @@ fn keys_and_authorities_come_from_files_once_their_server_is_there_and_credentia
     }
 }
 
+/// A worker image is given the id (bootkit/tests/engine.rs); here it is seen where it is asked for.
+#[test]
+fn a_metadata_service_of_the_ec2_kind_is_asked_for_the_id_and_one_that_has_neither_ends_the_step() {
+    let line = "grpc_authority=10.0.0.9:1 tinkerbell_tls=false worker_id=w1 ironhook.metadata=http://10.77.0.1:7080";
+    let name = "a_metadata_service_of_the_ec2_kind_is_asked_for_the_id";
+    for (id, asked_for) in [(Some("i-77"), vec!["/metadata", "/2009-04-04/meta-data/instance-id"]), (None, vec![])] {
+        let Some(lab) = site(name, line) else { return };
+        lease(&lab);
+        let asked = serve(&lab, move |path| match (path, id) {
+            ("/2009-04-04/meta-data/instance-id", Some(id)) => (200, id.to_owned()),
+            _ => (404, String::new()),
+        });
+        let (status, output) = worker(&lab, &tempfile::tempdir().unwrap()).end();
+        let paths: Vec<_> = asked.try_iter().map(|(first, _)| first).collect();
+        match id {
+            Some(_) => assert!(output.contains("WORKER_ID=w1"), "{output}"),
+            None => assert!(
+                output.contains("worker failed [config_fetch]: ironhook.metadata: cannot get the file: http://10.77.0.1:7080/metadata was answered with status 404"),
+                "{output}"
+            ),
+        }
+        assert_eq!(status.success(), id.is_some(), "{output}");
+        for path in asked_for {
+            assert!(paths.iter().any(|first| first.contains(path)), "{path} in {paths:?}");
+        }
+    }
+}
+
 #[test]
 fn a_file_that_is_another_one_or_has_mistakes_is_refused_with_its_code() {
     let hex = sha256("what was meant");
@@ -180,7 +208,8 @@ fn a_failure_is_reported_when_the_server_can_be_reached_and_not_before() {
         entry.read_to_end(&mut bytes).unwrap();
         all.push_str(&String::from_utf8_lossy(&bytes));
     }
-    for name in ["failures.json", "config.txt", "links.json", "memory.txt"] {
+    // The lease came after the report was spooled.
+    for name in ["failures.json", "config.txt", "links.json", "memory.txt", "lease.json", "boot.log"] {
         assert!(names.iter().any(|one| one == name), "{name} in {names:?}");
     }
     assert!(all.contains("engine_missing") && all.contains("no dockerd at /nowhere/dockerd"), "{all}");

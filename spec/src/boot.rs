@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $hint:literal;)*) => {
+    ($(#[doc = $doc:literal] $name:ident = $text:literal, $hint:literal;)*) => {
         /// Why a boot does not get on.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        pub enum BootCode { $($(#[$doc])* $name,)* }
+        pub enum BootCode { $(#[doc = $doc] $name,)* }
 
         impl BootCode {
             /// Every code there is, in the order of the manual.
@@ -16,6 +16,11 @@ macro_rules! codes {
             /// The text that travels.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// What it means, as a sentence.
+            pub const fn about(self) -> &'static str {
+                match self { $(Self::$name => $doc.trim_ascii_start(),)* }
             }
 
             /// What a person can do.
@@ -87,6 +92,21 @@ pub struct BootFailure {
     pub count: u32,
 }
 
+/// `docs/boot-codes.md`.
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "# Why a boot does not get on\n\n\
+         <!-- Made from spec/src/boot.rs by `make gen`; edit the table there. -->\n\n\
+         A step that does not get on says `ironhook: <step> failed [<code>]: <what happened>` on the console and, in the next line, what helps.\n\
+         The same stands in the report that the machine sends to its server (`ironhook report NAME` shows it). Codes are only ever added.\n\n\
+         | code | what it means | what helps |\n| --- | --- | --- |\n",
+    );
+    for code in BootCode::ALL {
+        page.push_str(&format!("| `{code}` | {} | {} |\n", code.about(), code.hint()));
+    }
+    page
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,7 +116,8 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for code in BootCode::ALL {
             assert!(seen.insert(code.as_str()), "{code} twice");
-            assert!(!code.hint().is_empty() && !code.hint().ends_with('.'), "{code}");
+            assert!(!code.hint().is_empty() && !code.hint().ends_with('.') && !code.hint().contains('|'), "{code}");
+            assert!(code.about().ends_with('.') && !code.about().contains('|'), "{code}");
         }
     }
 }

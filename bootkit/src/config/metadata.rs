@@ -3,6 +3,9 @@
 use serde_json::Value;
 use spec::cmdline::{Cmdline, FROM_METADATA, Key, Origin, key};
 
+/// Nobody's ids are so long; pages of errors are.
+const LONGEST_ID: usize = 256;
+
 /// What was found in an answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -12,6 +15,13 @@ pub struct Found {
     pub authorities: Option<String>,
     /// What was not obeyed, for a person.
     pub told: Vec<String>,
+}
+
+/// An id that stands alone, as the EC2 tree has it.
+pub fn id(text: &str) -> Option<String> {
+    let text = text.trim();
+    let usable = !text.is_empty() && text.len() <= LONGEST_ID && !text.contains(|c: char| c.is_control() || c == '<');
+    usable.then(|| text.to_owned())
 }
 
 /// Adds what may come from metadata. An answer that is no JSON object is an error in words.
@@ -78,6 +88,14 @@ mod tests {
                 "metadata: typo: is not a key, so it is not obeyed",
             ]
         );
+    }
+
+    #[test]
+    fn an_id_that_stands_alone_is_one_line() {
+        assert_eq!(id("i-0eba0bf8\n").as_deref(), Some("i-0eba0bf8"));
+        for text in ["", "\n", "a\nb", "<html>", &"x".repeat(300)] {
+            assert_eq!(id(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub const LARGEST: usize = 1 << 20;
 /// The field's classic sources are not worth a machine that never works.
 const CLASSIC: Duration = Duration::from_secs(30);
 const CLASSIC_PORT: u16 = 50061;
+/// Below the base of a service of the EC2 kind.
+const EC2_ID: &str = "2009-04-04/meta-data/instance-id";
 
 /// A source of the network cannot be used; asking again would not help.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +83,7 @@ pub fn add(config: &mut Config, who: &'static str) -> Result<(), ConfigError> {
     }
     if let Some(base) = config.line.get(&PACKET_BASE_URL).map(str::to_owned)
         && config.line.get(&DOCKER_REGISTRY).is_some()
-        && let Some(pem) = classic(&PACKET_BASE_URL, &format!("{}/ca.pem", base.trim_end_matches('/')), who)
+        && let Ok(pem) = classic(&PACKET_BASE_URL, &format!("{}/ca.pem", base.trim_end_matches('/')), who)
     {
         match certificates(&PACKET_BASE_URL, pem) {
             Ok(pem) => config.one_registry = Some(pem),
@@ -91,25 +93,58 @@ pub fn add(config: &mut Config, who: &'static str) -> Result<(), ConfigError> {
     add_metadata(config, who)
 }
 
+/// `/metadata` has all there is to know; where it is missing or says no id, the EC2 tree may have one.
 fn add_metadata(config: &mut Config, who: &'static str) -> Result<(), ConfigError> {
-    let ours = config.line.get(&IRONHOOK_METADATA).map(|base| format!("{}/metadata", base.trim_end_matches('/')));
-    let text = match ours {
-        Some(url) => Some(patiently(&IRONHOOK_METADATA, &url, who)?),
-        None => match config.line.get(&TINKERBELL) {
-            Some(base) => classic(&TINKERBELL, &format!("{}:{CLASSIC_PORT}/metadata", base.trim_end_matches('/')), who),
-            None => None,
-        },
+    let trimmed = |key: &Key| config.line.get(key).map(|base| base.trim_end_matches('/').to_owned());
+    let (key, base, first) = match (trimmed(&IRONHOOK_METADATA), trimmed(&TINKERBELL)) {
+        (Some(base), _) => {
+            let first = patiently(&IRONHOOK_METADATA, &format!("{base}/metadata"), who);
+            (&IRONHOOK_METADATA, base, first)
+        }
+        (None, Some(host)) => {
+            let base = format!("{host}:{CLASSIC_PORT}");
+            let first = classic(&TINKERBELL, &format!("{base}/metadata"), who);
+            (&TINKERBELL, base, first)
+        }
+        (None, None) => return Ok(()),
     };
-    let Some(text) = text else { return Ok(()) };
-    match metadata::obey(&text, &mut config.line) {
+    let missing = match first {
+        Ok(text) => {
+            config.container_uuid = obey(config, &text, who);
+            None
+        }
+        Err(error) if absent(&error) => Some(error),
+        Err(_) if key.name == TINKERBELL.name => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if config.container_uuid.is_none() {
+        config.container_uuid =
+            classic(key, &format!("{base}/{EC2_ID}"), who).ok().and_then(|text| metadata::id(&text));
+    }
+    match missing {
+        Some(error) if config.container_uuid.is_none() && key.name != TINKERBELL.name => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The id of an answer; what it has besides is in the configuration then.
+fn obey(config: &mut Config, text: &str, who: &'static str) -> Option<String> {
+    match metadata::obey(text, &mut config.line) {
         Ok(found) => {
             found.told.iter().for_each(|told| say(format_args!("{who}: {told}")));
-            config.container_uuid = found.id;
             config.registry_authorities.extend(found.authorities);
+            found.id
         }
-        Err(why) => say(format_args!("{who}: metadata: {why}; it is not obeyed")),
+        Err(why) => {
+            say(format_args!("{who}: metadata: {why}; it is not obeyed"));
+            None
+        }
     }
-    Ok(())
+}
+
+/// The service is there, and has nothing at this path.
+fn absent(error: &RemoteError) -> bool {
+    matches!(error, RemoteError::Fetch { source: Error::Status { status: 404, .. }, .. })
 }
 
 /// A file that may have a digest, which is then checked.
@@ -150,7 +185,7 @@ fn patiently(key: &Key, url: &str, who: &'static str) -> Result<String, RemoteEr
 }
 
 /// For half a minute; then the boot goes on without, as the field's did.
-fn classic(key: &Key, url: &str, who: &'static str) -> Option<String> {
+fn classic(key: &Key, url: &str, who: &'static str) -> Result<String, RemoteError> {
     let mut waiting = Waiting::new(who, format!("{} ({})", key.name, fetch::redacted(url)));
     let mut backoff = Backoff::default();
     loop {
@@ -159,11 +194,11 @@ fn classic(key: &Key, url: &str, who: &'static str) -> Option<String> {
                 waiting.still(&crate::chain(&source));
                 thread::sleep(backoff.next());
             }
-            Ok(text) => return Some(text),
             Err(error) => {
                 say(format_args!("{who}: going on without {url}: {}", crate::chain(&error)));
-                return None;
+                return Err(error);
             }
+            Ok(text) => return Ok(text),
         }
     }
 }

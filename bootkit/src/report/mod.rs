@@ -14,7 +14,7 @@ use fetch::push::{How, Upload, push};
 use fetch::{Error, Options};
 use spec::boot::BootFailure;
 use spec::cmdline::{Cmdline, GRPC_AUTHORITY, IRONHOOK_SERVER};
-use spec::paths::{FAILURES, REPORT};
+use spec::paths::{FAILURES, LEASE, REPORT};
 
 use crate::backoff::Backoff;
 use crate::chain;
@@ -64,7 +64,15 @@ fn deliver(line: &Cmdline, failures: &[BootFailure]) {
     };
     let mut waiting = Waiting::new(STEP, format!("{base} to take it"));
     let mut backoff = Backoff::default();
+    // Made before the network was there, it says nothing of it.
+    let mut early = !Path::new(LEASE).exists();
     loop {
+        if early && Path::new(LEASE).exists() {
+            early = false;
+            if let Err(error) = spool(line, failures) {
+                say(format_args!("{STEP}: {REPORT} lacks the lease: {error}"));
+            }
+        }
         match send(&base) {
             Ok(Some(url)) => {
                 // The server has it.

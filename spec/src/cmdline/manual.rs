@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{EARLY, Era, FROM_METADATA, KEYS, Key, LIMIT, LIMIT_EFI, site};
+use super::{CUT, EARLY, Era, FROM_METADATA, KEYS, Key, LIMIT, LIMIT_EFI, site};
 
 /// `docs/command-line.md`.
 pub fn markdown() -> String {
@@ -13,8 +13,10 @@ pub fn markdown() -> String {
          case-sensitive. Of a key given twice the last value counts. All problems are told at once on the console; one that would send\n\
          the machine to the wrong place (server, TLS, interface, proxy) stops the boot. Words that are not in the tables are the kernel's\n\
          or another program's: they are listed and left alone.\n\n\
-         **Length.** A stock x86 kernel keeps {} bytes, {LIMIT_EFI} when it was started by EFI, and drops the rest silently. A line that\n\
-         reaches the limit stops the boot: nobody knows what was cut off. The way out is a file with the same keys.\n\n\
+         **Length.** A stock x86 kernel keeps {} bytes (iPXE gives it {CUT}), {LIMIT_EFI} when it was started by EFI, and the rest is dropped\n\
+         silently. A line that reaches the limit stops the boot: nobody knows what was cut off. Started by EFI, kernels since 5.8 drop whole\n\
+         words, so what is left does not show it: a long line that does not say who works is remarked upon. The way out is a file with the\n\
+         same keys.\n\n\
          **Files.** `{}` in a second initramfs (docs/site-bundle.md), and the file behind `ironhook.config`. One `key=value` a\n\
          line; values may have spaces; `#` begins a comment line; an unknown key is an error.\n\n\
          **Who wins.** The command line, then the file of `ironhook.config`, then `{}`, then metadata.\n",
@@ -64,4 +66,6 @@ with an object `ironhook` that holds keys of the tables above as strings, and ce
 what nobody else has said, and only keys with `metadata` in the column `from`: a metadata service is identified by nothing but its
 address, so it has no say in where the machine works, for whom, what it runs and what it believes unverified. Any other key in it
 is told and not obeyed. Its `ca` is believed for registries only. The classic `id` is passed to a worker image as `container_uuid`.
+Where `/metadata` is missing or has no `id`, the EC2 tree (`<base>/2009-04-04/meta-data/instance-id`) is asked for it, and for nothing
+else: what stands in that tree is also read, and kept, by the operating system that is installed.
 ";

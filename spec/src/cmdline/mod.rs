@@ -15,6 +15,8 @@ pub use render::{RenderError, Renderer};
 
 /// Stock x86 kernels cut the line here, the terminating NUL included.
 pub const LIMIT: usize = 2048;
+/// The shortest line that may have been cut: iPXE keeps one byte less than the kernel's header allows.
+pub const CUT: usize = LIMIT - 2;
 /// Booted through the EFI stub, a stock kernel keeps this many bytes.
 pub const LIMIT_EFI: usize = 2043;
 
