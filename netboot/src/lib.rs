@@ -4,6 +4,7 @@
 //! Each service is bound first and then served until a future ends: `dhcp::bind` and `dhcp::serve`, `tftp::bind` and
 //! `tftp::serve`, `http::router` (to be merged with others) and `http::serve`. [`services`] runs them together.
 
+mod apart;
 mod asker;
 pub mod counters;
 pub mod dhcp;

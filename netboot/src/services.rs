@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::{Id, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
+use crate::apart::{Threads, apart};
 use crate::dhcp::{self, Port};
 use crate::http::{self, tls};
 use crate::{Interface, Mode, Netboot, tftp};
@@ -151,25 +152,40 @@ impl Services {
         }
     }
 
+    /// DHCP and TFTP have a thread each and HTTP the other processors: none waits for the work of another.
     fn spawn(&mut self, socket: Socket, stopped: oneshot::Receiver<()>) -> Id {
         let netboot = self.netboot.clone();
         let router = self.router.clone();
         let shutdown = async move { stopped.await.unwrap_or(()) };
         let handle = match socket {
             Socket::Dhcp(socket, interface, port) => self.tasks.spawn(async move {
-                dhcp::serve(socket, (interface, port), netboot, shutdown).await;
-                Ok(())
+                let socket = socket.into_std()?;
+                let service = async move || {
+                    dhcp::serve(UdpSocket::from_std(socket)?, (interface, port), netboot, shutdown).await;
+                    Ok(())
+                };
+                apart("dhcp", Threads::One, service).await?
             }),
             Socket::Tftp(socket, single_port) => self.tasks.spawn(async move {
-                tftp::serve(socket, tftp::Options { single_port, drain: None }, netboot, shutdown).await;
-                Ok(())
+                let socket = socket.into_std()?;
+                let options = tftp::Options { single_port, drain: None };
+                let service = async move || {
+                    tftp::serve(UdpSocket::from_std(socket)?, options, netboot, shutdown).await;
+                    Ok(())
+                };
+                apart("tftp", Threads::One, service).await?
             }),
-            Socket::Http(listener) => {
-                self.tasks.spawn(async move { Ok(http::serve(listener, router, shutdown).await?) })
-            }
-            Socket::Https(listener, acceptor) => {
-                self.tasks.spawn(async move { Ok(tls::serve(listener, acceptor, router, shutdown).await?) })
-            }
+            Socket::Http(listener) => self.tasks.spawn(async move {
+                let listener = listener.into_std()?;
+                let service = async move || Ok(http::serve(TcpListener::from_std(listener)?, router, shutdown).await?);
+                apart("http", Threads::Many, service).await?
+            }),
+            Socket::Https(listener, acceptor) => self.tasks.spawn(async move {
+                let listener = listener.into_std()?;
+                let service =
+                    async move || Ok(tls::serve(TcpListener::from_std(listener)?, acceptor, router, shutdown).await?);
+                apart("https", Threads::Many, service).await?
+            }),
         };
         handle.id()
     }

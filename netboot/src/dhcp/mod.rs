@@ -91,8 +91,8 @@ struct Service {
     interface: String,
     port: Port,
     recent: Recent<(Mac, Refusal)>,
-    /// Facts that were told, so that a machine that repeats itself is told of once.
-    known: Recent<(Mac, Step)>,
+    /// Steps that were told, with the transaction: a machine that repeats itself is told of once, one that tries anew again.
+    known: Recent<(Mac, u32, Step)>,
 }
 
 impl Service {
@@ -153,12 +153,12 @@ impl Service {
             && client::Client::of(request) != client::Client::Plain
         {
             self.netboot.counters.elsewhere.one();
-            self.step(mac, Step::ChoseOther { server: *server }, now);
+            self.step((mac, request.xid), Step::ChoseOther { server: *server }, now);
         }
     }
 
-    fn step(&mut self, mac: Mac, step: Step, now: Instant) {
-        if self.known.first((mac, step.clone()), now) {
+    fn step(&mut self, (mac, transaction): (Mac, u32), step: Step, now: Instant) {
+        if self.known.first((mac, transaction, step.clone()), now) {
             self.netboot.sink.step(mac, step);
         }
     }
@@ -171,7 +171,7 @@ impl Service {
         }
         let discover = Step::Discover { client: client.into() };
         let asks = request.message_type() == Some(MessageType::Discover) || self.port == Port::Boot;
-        if asks && self.known.first((mac, discover.clone()), now) {
+        if asks && self.known.first((mac, request.xid, discover.clone()), now) {
             self.netboot.sink.facts(mac, facts);
             self.netboot.sink.step(mac, discover);
         }
@@ -208,9 +208,18 @@ impl Service {
                 _ => "reservation",
             };
             tracing::debug!(%mac, machine, client, mode, %file, "DHCP: offered a boot file");
-            self.step(mac, Step::Offer { mode: mode.into(), file }, now);
+            self.step((mac, request.xid), Step::Offer { mode: mode.into(), file }, now);
         }
     }
+}
+
+/// For fuzzing: answers a datagram as the service does, without a socket.
+#[doc(hidden)]
+pub fn probe(netboot: &Netboot, (interface, port): (&str, Port), bytes: &[u8]) -> Option<Vec<u8>> {
+    let (netboot, interface) = (netboot.clone(), interface.to_owned());
+    let mut service = Service { netboot, interface, port, recent: Recent::new(), known: Recent::new() };
+    let from = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 68);
+    service.handle(bytes, from, Instant::now()).map(|(reply, _)| reply)
 }
 
 /// What a message would be answered, in words.

@@ -3,13 +3,14 @@
 
 use std::fs::File;
 use std::io;
+use std::iter;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{Method, StatusCode, request::Parts};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 use spec::Mac;
 use spec::activity::What;
 
+use super::connection::Files;
 use super::gate::Pass;
 use super::range::{Part, part};
 use crate::Sink;
@@ -107,11 +109,11 @@ impl Drop for Report {
 }
 
 /// The response. What its body carries is reported when the body ends, however it ends.
-pub(super) fn respond(method: &Method, headers: &HeaderMap, content: Content, origin: Origin) -> Response {
+pub(super) fn respond(request: &Parts, content: Content, origin: Origin) -> Response {
     let total = content.total;
     let modified = content.modified.and_then(http_date);
     let validators: Vec<&str> = [&content.etag, &modified].into_iter().flatten().map(String::as_str).collect();
-    let part = part(headers, total, &validators);
+    let part = part(&request.headers, total, &validators);
     let (status, start, length) = match part {
         Part::Whole => (StatusCode::OK, 0, total),
         Part::Some { start, length } => (StatusCode::PARTIAL_CONTENT, start, length),
@@ -134,10 +136,14 @@ pub(super) fn respond(method: &Method, headers: &HeaderMap, content: Content, or
             response = response.header(name, value);
         }
     }
-    let body = if method == Method::HEAD || part == Part::Unsatisfiable {
+    let body = if request.method == Method::HEAD || part == Part::Unsatisfiable {
         Body::empty()
     } else {
-        body(content.reader, start, Report { origin, sent: 0, length, started: Instant::now() })
+        let report = Report { origin, sent: 0, length, started: Instant::now() };
+        match (content.reader, request.extensions.get::<Files>()) {
+            (Reader::File(file), Some(files)) => handed_over(file, files.clone(), start, report),
+            (reader, _) => body(reader, start, report),
+        }
     };
     response.body(body).unwrap_or_else(|error| {
         tracing::error!(%error, "cannot make a response");
@@ -155,6 +161,18 @@ fn body(reader: Reader, start: u64, report: Report) -> Body {
         report.sent += chunk.len() as u64;
         Ok(Some((chunk, (reader, report))))
     }))
+}
+
+/// The connection sends the file itself.
+fn handed_over(file: Arc<File>, files: Files, start: u64, mut report: Report) -> Body {
+    Body::from_stream(stream::iter(iter::from_fn(move || {
+        // All of it moves in here, to tell at the end of the body.
+        let report = &mut report;
+        let left = report.length - report.sent;
+        let piece = (left > 0).then(|| files.stand_in(&file, start + report.sent, left))?;
+        report.sent += piece.len() as u64;
+        Some(Ok::<_, io::Error>(piece))
+    })))
 }
 
 /// As HTTP writes dates: `Sun, 06 Nov 1994 08:49:37 GMT`.

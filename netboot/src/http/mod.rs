@@ -1,6 +1,7 @@
 //! The HTTP service: boot scripts, loaders, kernel and initramfs, images, ISOs. Paths: docs/architecture.md.
 //! It answers from `Machines` and from directories; no redirects, no chunks, no listings.
 
+mod connection;
 mod content;
 mod files;
 mod gate;
@@ -22,6 +23,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode, header, request::Parts};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use spec::Mac;
@@ -30,6 +32,7 @@ use tokio::net::TcpListener;
 
 use crate::Netboot;
 use crate::asker::Asker;
+use connection::{Caller, Plain, introduce};
 use content::{Content, Origin, Reader, kind_of, respond};
 use files::OpenError;
 pub use gate::Caps;
@@ -92,8 +95,8 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(shutdown).into_future().await
+    let service = router.layer(from_fn(introduce)).into_make_service_with_connect_info::<Caller>();
+    axum::serve(Plain(listener), service).with_graceful_shutdown(shutdown).into_future().await
 }
 
 impl Http {
@@ -114,7 +117,7 @@ impl Http {
             path: request.uri.path().to_owned(),
             _pass: pass,
         };
-        respond(&request.method, &request.headers, content, origin)
+        respond(request, content, origin)
     }
 
     async fn send_file(&self, asker: Asker, request: &Parts, root: &FilePath, path: &str) -> Response {

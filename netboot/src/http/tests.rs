@@ -24,6 +24,10 @@ struct Lab {
 }
 
 async fn lab(machines: Vec<Machine>) -> Lab {
+    lab_with(machines, Caps::default()).await
+}
+
+async fn lab_with(machines: Vec<Machine>, caps: Caps) -> Lab {
     let dir = tempfile::tempdir().unwrap();
     for sub in ["osie", "files/sub"] {
         std::fs::create_dir_all(dir.path().join(sub)).unwrap();
@@ -36,8 +40,7 @@ async fn lab(machines: Vec<Machine>) -> Lab {
     let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let server = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let service =
-        tokio::spawn(serve(listener, router(netboot, Caps::default()), async { stopped.await.unwrap_or(()) }));
+    let service = tokio::spawn(serve(listener, router(netboot, caps), async { stopped.await.unwrap_or(()) }));
     Lab { server, activity, stop, service, dir }
 }
 
@@ -102,6 +105,90 @@ async fn ranges_resume_and_only_of_the_same_content() {
     std::fs::write(lab.dir.path().join("osie/vmlinuz-x86_64"), pattern(2000)).unwrap();
     let (head, body) = ask(lab.server, "GET /misc/osie/current/vmlinuz-x86_64", &range).await;
     assert!(head.starts_with("http/1.1 200") && body.len() == 2000, "{head}");
+}
+
+/// The stand-ins of bodies never reach a client, whatever the order of its requests.
+#[tokio::test]
+async fn requests_in_a_row_on_one_connection_get_each_its_own_bytes() {
+    let lab = lab(vec![]).await;
+    let mut stream = TcpStream::connect(lab.server).await.unwrap();
+    let big = "/files/sub/os%20image.raw";
+    let parts = [(0, 999_999), (3, 3), (1_000_000, 1_900_000), (BIG - 262_145, BIG - 1)];
+    let mut asked = String::new();
+    for (from, to) in parts {
+        asked += &format!("GET {big} HTTP/1.1\r\nHost: x\r\nRange: bytes={from}-{to}\r\n\r\n");
+        asked += "GET /ipxe/binary/52:54:00:00:00:01/full.kpxe HTTP/1.1\r\nHost: x\r\n\r\n";
+    }
+    asked += "GET /healthcheck HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let mut next = || {
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap().to_ascii_lowercase();
+        let length: usize = field(&head, "content-length").unwrap().parse().unwrap();
+        let body = answer[end..end + length].to_vec();
+        answer.drain(..end + length);
+        body
+    };
+    let (whole, loader) = (pattern(BIG), pattern(1024));
+    for (from, to) in parts {
+        assert!(next() == whole[from..=to], "{from}-{to}");
+        assert!(next() == loader);
+    }
+    assert_eq!(next(), b"ok");
+}
+
+#[tokio::test]
+async fn over_http_2_the_bytes_are_the_same() {
+    let lab = lab(vec![]).await;
+    let url = format!("http://{}/files/sub/os%20image.raw", lab.server);
+    let to = lab.dir.path().join("got");
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-sS", "--http2-prior-knowledge", "-o"]).arg(&to).arg(url);
+    let status = tokio::task::spawn_blocking(move || curl.status().unwrap()).await.unwrap();
+    assert!(status.success() && std::fs::read(to).unwrap() == pattern(BIG));
+}
+
+#[tokio::test]
+async fn a_download_beyond_the_cap_waits_visibly_and_small_things_do_not() {
+    let lab = lab_with(vec![machine()], Caps { transfers: 1, per_subnet: 1 }).await;
+    let mut first = TcpStream::connect(lab.server).await.unwrap();
+    first.write_all(b"GET /files/sub/os%20image.raw HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    first.read_exact(&mut [0; 1000]).await.unwrap();
+    let server = lab.server;
+    let second = tokio::spawn(async move { ask(server, "GET /files/sub/os%20image.raw", "").await });
+    loop {
+        let metrics = String::from_utf8(ask(lab.server, "GET /metrics", "").await.1).unwrap();
+        if metrics.contains("\nironhook_http_transfers 1\n")
+            && metrics.contains("\nironhook_http_transfers_waiting 1\n")
+        {
+            break;
+        }
+    }
+    let (head, _) = ask(lab.server, "GET /ipxe/script/52:54:00:00:00:01/auto.ipxe", "").await;
+    assert!(head.starts_with("http/1.1 200") && !second.is_finished(), "{head}");
+    let mut rest = Vec::new();
+    first.read_to_end(&mut rest).await.unwrap();
+    assert!(second.await.unwrap().1 == pattern(BIG));
+    let metrics = String::from_utf8(ask(lab.server, "GET /metrics", "").await.1).unwrap();
+    assert!(metrics.contains("\nironhook_http_transfers_waiting 0\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_file_that_shrinks_under_way_breaks_off_and_is_never_filled_up() {
+    let lab = lab(vec![]).await;
+    let mut stream = TcpStream::connect(lab.server).await.unwrap();
+    stream.write_all(b"GET /files/sub/os%20image.raw HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = vec![0; 1000];
+    stream.read_exact(&mut answer).await.unwrap();
+    let path = lab.dir.path().join("files/sub/os image.raw");
+    std::fs::File::options().write(true).open(path).unwrap().set_len(20 << 20).unwrap();
+    // An error of the connection is as good as its end.
+    let _ = stream.read_to_end(&mut answer).await;
+    let start = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let body = &answer[start..];
+    assert!(body.len() < BIG && *body == pattern(BIG)[..body.len()], "{} bytes", body.len());
 }
 
 #[tokio::test]

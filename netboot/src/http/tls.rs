@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, connect_info::Connected};
-use axum::middleware::{Next, from_fn};
+use axum::extract::connect_info::Connected;
+use axum::middleware::from_fn;
 use axum::serve::{IncomingStream, Listener};
 use rustls::SignatureAlgorithm;
 use rustls::pki_types::pem::{self, PemObject};
@@ -18,6 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use super::connection::{Caller, introduce};
 
 /// A client that does not speak is dropped.
 const HANDSHAKE: Duration = Duration::from_secs(20);
@@ -91,8 +93,7 @@ pub async fn serve(
     let (sender, streams) = mpsc::channel(MOST);
     let address = listener.local_addr()?;
     let accepting = tokio::spawn(accept(listener, acceptor, sender));
-    let router = router.layer(from_fn(plain_peer));
-    let service = router.into_make_service_with_connect_info::<Peer>();
+    let service = router.layer(from_fn(introduce)).into_make_service_with_connect_info::<Caller>();
     let served = axum::serve(Ready { streams, address }, service).with_graceful_shutdown(shutdown).await;
     accepting.abort();
     served
@@ -146,19 +147,8 @@ impl Listener for Ready {
     }
 }
 
-#[derive(Clone)]
-struct Peer(SocketAddr);
-
-impl Connected<IncomingStream<'_, Ready>> for Peer {
+impl Connected<IncomingStream<'_, Ready>> for Caller {
     fn connect_info(stream: IncomingStream<'_, Ready>) -> Self {
-        Self(*stream.remote_addr())
+        Self { peer: *stream.remote_addr(), files: None }
     }
-}
-
-/// The routes know the peers of plain HTTP.
-async fn plain_peer(mut request: Request, next: Next) -> axum::response::Response {
-    if let Some(ConnectInfo(Peer(peer))) = request.extensions().get::<ConnectInfo<Peer>>().cloned() {
-        request.extensions_mut().insert(ConnectInfo(peer));
-    }
-    next.run(request).await
 }

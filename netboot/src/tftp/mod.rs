@@ -1,4 +1,4 @@
-//! The TFTP service: read only, loaders and what machines boot, nothing else. One task a transfer, at most [`MOST`] at
+//! The TFTP service: read only, loaders and what machines boot, nothing else. One thread a transfer, at most [`MOST`] at
 //! once, each on a port of its own or, for firewalls that know no other, all on the service's.
 
 mod files;
@@ -14,21 +14,22 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use spec::Mac;
 use spec::activity::What;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::Netboot;
 use crate::asker::Asker;
 use packet::{ErrorCode, Message, Request};
-use source::Source;
-use transfer::{Transfer, Wire};
+use transfer::{SLICE, Transfer, Wire};
 
 #[doc(hidden)]
 pub use packet::probe;
@@ -36,7 +37,7 @@ pub use packet::probe;
 /// The port that firmware asks.
 pub const PORT: u16 = 69;
 /// Transfers at the same time. A client beyond that gets no answer and asks again by itself.
-pub const MOST: usize = 256;
+pub const MOST: usize = 1024;
 /// After an error of the socket.
 const PAUSE: Duration = Duration::from_secs(1);
 /// What a client may send ahead of us.
@@ -74,13 +75,19 @@ pub async fn bind(address: SocketAddr) -> Result<UdpSocket, BindError> {
 /// Serves until `shutdown` ends, then lets transfers finish.
 pub async fn serve(socket: UdpSocket, options: Options, netboot: Netboot, shutdown: impl Future<Output = ()> + Send) {
     let local = socket.local_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+    let sender = match socket.as_fd().try_clone_to_owned() {
+        Ok(sender) => Arc::new(sender.into()),
+        Err(error) => return tracing::error!(%error, "TFTP: cannot serve"),
+    };
     let mut service = Service {
-        socket: Arc::new(socket),
+        socket,
+        sender,
         local,
         options,
         netboot,
         transfers: JoinSet::new(),
         inboxes: HashMap::new(),
+        stop: Stop::default(),
     };
     let mut buffer = [0; 2048];
     tokio::pin!(shutdown);
@@ -95,13 +102,26 @@ pub async fn serve(socket: UdpSocket, options: Options, netboot: Netboot, shutdo
 }
 
 struct Service {
-    socket: Arc<UdpSocket>,
+    socket: UdpSocket,
+    /// The same, for the transfers on it.
+    sender: Arc<std::net::UdpSocket>,
     local: IpAddr,
     options: Options,
     netboot: Netboot,
     transfers: JoinSet<SocketAddr>,
     /// Of the transfers on the service's own port.
-    inboxes: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>,
+    inboxes: HashMap<SocketAddr, SyncSender<Vec<u8>>>,
+    stop: Stop,
+}
+
+/// Transfers have threads, which end when they look at this: set when the service waits for them no longer.
+#[derive(Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Service {
@@ -114,9 +134,7 @@ impl Service {
                 return;
             }
         };
-        if let Some(inbox) = self.inboxes.get(&peer) {
-            // A client that sends faster than its transfer reads loses what it sent too much.
-            drop(inbox.try_send(buffer[..length].to_vec()));
+        if hand_over(&self.inboxes, &buffer[..length], peer) {
             return;
         }
         let refusal = match Message::decode(&buffer[..length]) {
@@ -141,12 +159,22 @@ impl Service {
                 Ok(())
             }
             Ok(content) => {
-                let wire = self.options.single_port.then(|| {
-                    let (sender, inbox) = mpsc::channel(INBOX);
+                let wire = if self.options.single_port {
+                    let (sender, inbox) = sync_channel(INBOX);
                     self.inboxes.insert(peer, sender);
-                    Wire::Shared { socket: Arc::clone(&self.socket), peer, inbox }
-                });
-                self.transfers.spawn(transfer(request, content, (self.local, wire), asker));
+                    Wire::Shared { socket: Arc::clone(&self.sender), peer, inbox }
+                } else {
+                    match connect(self.local, peer) {
+                        Ok(socket) => Wire::Own(socket),
+                        Err(error) => {
+                            tracing::error!(%peer, %error, "cannot open a socket for a TFTP transfer");
+                            return Err(packet::error(ErrorCode::Undefined, "the server has no socket for this"));
+                        }
+                    }
+                };
+                let terms = request.terms(content.total());
+                let transfer = Transfer { wire, content, terms, acknowledged: 0, stop: Arc::clone(&self.stop.0) };
+                self.transfers.spawn_blocking(move || run(request, transfer, asker));
                 Ok(())
             }
             Err((code, why)) => {
@@ -162,54 +190,52 @@ impl Service {
         match ended {
             Some(peer) => drop(self.inboxes.remove(&peer)),
             // One that panicked took its inbox's other end with it.
-            None => self.inboxes.retain(|_, inbox| !inbox.is_closed()),
+            None => self
+                .inboxes
+                .retain(|_, inbox| !matches!(inbox.try_send(Vec::new()), Err(TrySendError::Disconnected(_)))),
         }
     }
 
-    /// On the service's own port, somebody has to go on reading for the transfers.
-    async fn drain(mut self) {
-        let limit = self.options.drain.unwrap_or(Duration::from_secs(3600));
-        let mut buffer = [0; 2048];
-        let all = async {
-            while !self.transfers.is_empty() {
-                tokio::select! {
-                    Some(ended) = self.transfers.join_next() => drop(ended.map(|peer| self.inboxes.remove(&peer))),
-                    Ok((length, peer)) = self.socket.recv_from(&mut buffer), if self.options.single_port => {
-                        if let Some(inbox) = self.inboxes.get(&peer) {
-                            drop(inbox.try_send(buffer[..length].to_vec()));
+    /// Lets transfers end. On the service's own port, somebody has to go on reading for them; else it is free at once.
+    async fn drain(self) {
+        let Self { socket, sender, options, mut transfers, mut inboxes, stop, .. } = self;
+        let limit = options.drain.unwrap_or(Duration::from_secs(3600));
+        if !options.single_port {
+            drop((socket, sender));
+            let all = async { while transfers.join_next().await.is_some() {} };
+            drop(timeout(limit, all).await);
+        } else {
+            let mut buffer = [0; 2048];
+            let all = async {
+                while !transfers.is_empty() {
+                    tokio::select! {
+                        Some(ended) = transfers.join_next() => drop(ended.map(|peer| inboxes.remove(&peer))),
+                        Ok((length, peer)) = socket.recv_from(&mut buffer) => {
+                            hand_over(&inboxes, &buffer[..length], peer);
                         }
                     }
                 }
-            }
-        };
-        if timeout(limit, all).await.is_err() {
-            self.transfers.shutdown().await;
+            };
+            drop(timeout(limit, all).await);
         }
+        drop(stop);
+        while transfers.join_next().await.is_some() {}
     }
 }
 
-async fn transfer(
-    request: Request,
-    content: Source,
-    (local, wire): (IpAddr, Option<Wire>),
-    asker: Asker,
-) -> SocketAddr {
-    let (started, peer) = (Instant::now(), asker.peer);
-    let wire = match wire {
-        Some(wire) => wire,
-        None => match connect(local, peer).await {
-            Ok(socket) => Wire::Own(socket),
-            Err(error) => {
-                tracing::error!(%peer, %error, "cannot open a socket for a TFTP transfer");
-                return peer;
-            }
-        },
-    };
+/// Whether it was for a transfer on the service's own port.
+fn hand_over(inboxes: &HashMap<SocketAddr, SyncSender<Vec<u8>>>, datagram: &[u8], peer: SocketAddr) -> bool {
+    let Some(inbox) = inboxes.get(&peer) else { return false };
+    // A client that sends faster than its transfer reads loses what it sent too much.
+    !matches!(inbox.try_send(datagram.to_vec()), Err(TrySendError::Disconnected(_)))
+}
+
+/// To the end, and tells of it.
+fn run(request: Request, mut transfer: Transfer, asker: Asker) -> SocketAddr {
+    let (started, peer, total) = (Instant::now(), asker.peer, transfer.content.total());
     let counters = Arc::clone(&asker.netboot.counters);
     counters.tftp_running.one();
-    let (terms, total) = (request.terms(content.total()), content.total());
-    let mut transfer = Transfer { wire, content, terms, acknowledged: 0 };
-    let result = transfer.run().await;
+    let result = transfer.run();
     counters.tftp_running.less();
     let bytes = transfer.sent();
     counters.tftp_bytes.many(bytes);
@@ -233,8 +259,9 @@ async fn transfer(
     peer
 }
 
-async fn connect(local: IpAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((local, 0)).await?;
-    socket.connect(peer).await?;
+fn connect(local: IpAddr, peer: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = std::net::UdpSocket::bind((local, 0))?;
+    socket.connect(peer)?;
+    socket.set_read_timeout(Some(SLICE))?;
     Ok(socket)
 }

@@ -129,9 +129,33 @@ impl Terms {
     }
 }
 
-/// Block `number`, the first being 1.
-pub(super) fn data(number: u16, block: &[u8]) -> Vec<u8> {
-    [&[0, 3], &number.to_be_bytes()[..], block].concat()
+/// The blocks of a window, in memory that is used again for the next.
+#[derive(Debug, Default)]
+pub(super) struct Datagrams {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Datagrams {
+    /// None.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// Block `number`, the first being 1.
+    pub(super) fn push(&mut self, number: u16, block: &[u8]) {
+        self.bytes.extend([0, 3]);
+        self.bytes.extend(number.to_be_bytes());
+        self.bytes.extend(block);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// In order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
 }
 
 /// The end of a transfer that cannot be.

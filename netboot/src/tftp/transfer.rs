@@ -1,20 +1,24 @@
 //! One file to one client: windows of blocks, repeated until acknowledged, over a socket of its own or over the
 //! service's. Duplicate acknowledgements are never answered with data (RFC 1123 §4.2.3.1). Tells nobody: the caller does.
+//! Blocking, on a thread of its own: with one block at a time, as most firmware asks, a transfer is nothing but turns of
+//! one datagram each way, and two system calls a turn are the fewest there can be.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
-use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
-
-use super::packet::{ErrorCode, Message, Terms, data, error};
+use super::packet::{Datagrams, ErrorCode, Message, Terms, error};
 use super::source::Source;
 
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
+/// Each pause after the third is twice the one before: about a minute in all. GRUB opens an initramfs, has the kernel
+/// before it verified, and only then reads it.
 const TRIES: u32 = 8;
+/// How long a wait goes on after it was told to stop.
+pub(super) const SLICE: Duration = Duration::from_millis(250);
 
 /// Why a transfer ended early.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +27,8 @@ pub(super) enum TransferError {
     Ended { code: u16, message: String },
     #[error("the client did not answer {TRIES} times")]
     Silence,
+    #[error("the service has ended")]
+    Stopped,
     #[error("cannot send")]
     Send(#[source] io::Error),
     #[error("cannot receive")]
@@ -33,31 +39,42 @@ pub(super) enum TransferError {
 
 /// The way to one client.
 pub(super) enum Wire {
-    /// A port of its own, as RFC 1350 has it.
+    /// A port of its own, as RFC 1350 has it; its reads take [`SLICE`] at most.
     Own(UdpSocket),
     /// The service's port, for firewalls that know no other; the service hands over what this client sends.
-    Shared { socket: Arc<UdpSocket>, peer: SocketAddr, inbox: mpsc::Receiver<Vec<u8>> },
+    Shared { socket: Arc<UdpSocket>, peer: SocketAddr, inbox: Receiver<Vec<u8>> },
 }
 
 impl Wire {
-    async fn send(&self, datagram: &[u8]) -> Result<(), TransferError> {
+    fn send(&self, datagram: &[u8]) -> Result<(), TransferError> {
         let sent = match self {
-            Self::Own(socket) => socket.send(datagram).await,
-            Self::Shared { socket, peer, .. } => socket.send_to(datagram, peer).await,
+            Self::Own(socket) => socket.send(datagram),
+            Self::Shared { socket, peer, .. } => socket.send_to(datagram, peer),
         };
-        sent.map(drop).map_err(TransferError::Send)
+        match sent {
+            // No room in the kernel is the same as a loss on the way.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(TransferError::Send(error)),
+            _ => Ok(()),
+        }
     }
 
-    async fn receive(&mut self) -> Result<Option<Message>, TransferError> {
+    /// The next datagram, read as a message; none when there was none for a while.
+    fn receive(&self) -> Result<Option<Option<Message>>, TransferError> {
         match self {
             Self::Own(socket) => {
                 let mut buffer = [0; 1024];
-                let length = socket.recv(&mut buffer).await.map_err(TransferError::Receive)?;
-                Ok(Message::decode(&buffer[..length]))
+                match socket.recv(&mut buffer) {
+                    Ok(length) => Ok(Some(Message::decode(&buffer[..length]))),
+                    Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                        Ok(None)
+                    }
+                    Err(error) => Err(TransferError::Receive(error)),
+                }
             }
-            Self::Shared { inbox, .. } => match inbox.recv().await {
-                Some(datagram) => Ok(Message::decode(&datagram)),
-                None => Err(TransferError::Receive(io::ErrorKind::BrokenPipe.into())),
+            Self::Shared { inbox, .. } => match inbox.recv_timeout(SLICE) {
+                Ok(datagram) => Ok(Some(Message::decode(&datagram))),
+                Err(RecvTimeoutError::Timeout) => Ok(None),
+                Err(RecvTimeoutError::Disconnected) => Err(TransferError::Stopped),
             },
         }
     }
@@ -70,21 +87,27 @@ pub(super) struct Transfer {
     pub terms: Terms,
     /// Blocks that the client has.
     pub acknowledged: u64,
+    /// Set when the service ends and waits no longer.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Transfer {
     /// Sends everything.
-    pub(super) async fn run(&mut self) -> Result<(), TransferError> {
+    pub(super) fn run(&mut self) -> Result<(), TransferError> {
         if !self.terms.accepted.is_empty() {
             let options = self.terms.encode();
-            self.exchange(&[options], 0).await?;
+            self.exchange(std::iter::once(options.as_slice()), 0)?;
         }
         let size = u64::from(self.terms.block);
+        let mut window = Datagrams::default();
         while self.acknowledged < self.blocks() {
             let last = (self.acknowledged + u64::from(self.terms.window)).min(self.blocks());
-            self.content.load(self.acknowledged * size, last * size).await.map_err(TransferError::Read)?;
-            let window: Vec<_> = (self.acknowledged + 1..=last).map(|number| self.block(number)).collect();
-            self.acknowledged += self.exchange(&window, last - self.acknowledged).await?;
+            self.content.load(self.acknowledged * size, last * size).map_err(TransferError::Read)?;
+            window.clear();
+            for number in self.acknowledged + 1..=last {
+                window.push(number as u16, self.content.get((number - 1) * size, number * size));
+            }
+            self.acknowledged += self.exchange(window.iter(), last - self.acknowledged)?;
         }
         Ok(())
     }
@@ -99,21 +122,24 @@ impl Transfer {
         self.content.total() / u64::from(self.terms.block) + 1
     }
 
-    fn block(&self, number: u64) -> Vec<u8> {
-        let size = u64::from(self.terms.block);
-        data(number as u16, self.content.get((number - 1) * size, number * size))
-    }
-
     /// Sends these until some are acknowledged; says how many. `most` is 0 for options, which block 0 acknowledges.
-    async fn exchange(&mut self, datagrams: &[Vec<u8>], most: u64) -> Result<u64, TransferError> {
+    fn exchange<'a>(
+        &mut self,
+        datagrams: impl Iterator<Item = &'a [u8]> + Clone,
+        most: u64,
+    ) -> Result<u64, TransferError> {
         let pause = self.terms.timeout.map_or(REPEAT_AFTER, |seconds| Duration::from_secs(seconds.into()));
-        for _ in 0..TRIES {
-            for datagram in datagrams {
-                self.wire.send(datagram).await?;
+        for tried in 0..TRIES {
+            for datagram in datagrams.clone() {
+                self.wire.send(datagram)?;
             }
-            let deadline = Instant::now() + pause;
-            while let Ok(message) = timeout_at(deadline, self.wire.receive()).await {
-                match message? {
+            let deadline = Instant::now() + pause * (1 << tried.saturating_sub(2));
+            while Instant::now() < deadline {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Err(TransferError::Stopped);
+                }
+                let Some(message) = self.wire.receive()? else { continue };
+                match message {
                     Some(Message::Ack(number)) => {
                         let ahead = u64::from(number.wrapping_sub(self.acknowledged as u16));
                         if ahead <= most && (ahead > 0 || most == 0) {
@@ -124,7 +150,7 @@ impl Transfer {
                     // The request again: our answer was lost, and is repeated in time.
                     Some(Message::Read(_)) => {}
                     Some(Message::Write) | None => {
-                        self.wire.send(&error(ErrorCode::Illegal, "this is no acknowledgement")).await?;
+                        self.wire.send(&error(ErrorCode::Illegal, "this is no acknowledgement"))?;
                     }
                 }
             }
