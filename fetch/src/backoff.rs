@@ -3,19 +3,27 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
+use crate::Options;
+
 const FIRST: Duration = Duration::from_millis(200);
 const CAP: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct Backoff {
     patience: Duration,
+    most: u32,
     failures: u32,
     since: Option<Instant>,
 }
 
 impl Backoff {
     pub(crate) fn new(patience: Duration) -> Self {
-        Self { patience, failures: 0, since: None }
+        Self { patience, most: u32::MAX, failures: 0, since: None }
+    }
+
+    /// As the options say.
+    pub(crate) fn of(options: &Options) -> Self {
+        Self { most: options.retries.unwrap_or(u32::MAX), ..Self::new(options.patience) }
     }
 
     /// Bytes came: the budget is whole again.
@@ -28,7 +36,7 @@ impl Backoff {
     pub(crate) fn next(&mut self, now: Instant) -> Option<Duration> {
         let since = *self.since.get_or_insert(now);
         let left = self.patience.saturating_sub(now - since);
-        if left.is_zero() {
+        if left.is_zero() || self.failures >= self.most {
             return None;
         }
         let whole = FIRST.saturating_mul(1 << self.failures.min(16)).min(CAP);
@@ -60,6 +68,16 @@ mod tests {
         assert_eq!(backoff.next(start + Duration::from_secs(60)), None);
         backoff.progress();
         assert!(backoff.next(start + Duration::from_secs(61)).unwrap() <= FIRST);
+    }
+
+    #[test]
+    fn attempts_can_be_counted_too() {
+        let mut backoff = Backoff::of(&Options { retries: Some(2), ..Options::default() });
+        let now = Instant::now();
+        assert!(backoff.next(now).is_some() && backoff.next(now).is_some());
+        assert_eq!(backoff.next(now), None);
+        backoff.progress();
+        assert!(backoff.next(now).is_some());
     }
 
     #[test]

@@ -22,6 +22,9 @@ use crate::{Framing, Response};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
+/// How often in a row a server may end an answer where it ended the one before.
+const STOPS: u32 = 6;
+
 /// The bytes of a file, in order, each once.
 #[derive(Debug)]
 pub struct Body {
@@ -36,6 +39,10 @@ pub struct Body {
     /// Of everything got so far, to be compared when a server begins again; nothing when reading began elsewhere.
     seen: Option<Seen>,
     backoff: Backoff,
+    /// An answer has begun of which no byte has come.
+    is_fresh: bool,
+    /// Answers in a row that ended without a byte more.
+    stops: u32,
 }
 
 /// The hash of some bytes.
@@ -59,6 +66,8 @@ struct Source {
 /// How a connection ended before the body did.
 struct Interruption {
     silent: bool,
+    /// The server sent what we have already, and then the end.
+    stopped: bool,
     cause: Option<Cause>,
 }
 
@@ -72,10 +81,9 @@ enum Attempt {
 }
 
 pub(crate) fn open(clients: Vec<Client>) -> Result<Response, Error> {
-    let Some(patience) = clients.first().map(|client| client.options.patience) else {
+    let Some(mut backoff) = clients.first().map(|client| Backoff::of(&client.options)) else {
         return Err(Error::Url { url: String::new() });
     };
-    let mut backoff = Backoff::new(patience);
     let mut current = 0;
     let (count, mut useless) = (clients.len(), 0);
     let response = loop {
@@ -107,13 +115,14 @@ pub(crate) fn start(client: Client, response: blocking::Response) -> Response {
 }
 
 fn begin(clients: Vec<Client>, current: usize, response: blocking::Response) -> Response {
-    let backoff = Backoff::new(clients[current].options.patience);
+    let backoff = Backoff::of(&clients[current].options);
     let framing = framing(response.headers());
     let validator = validator(response.headers());
     let sources = clients.into_iter().map(|client| Source { client, rangeless: false, dead: false }).collect();
     let seen = Some(Seen(XxHash3_128::new()));
     let response = Some(response);
-    let reader = Body { sources, current, response, framing, validator, got: 0, seen, backoff };
+    let (is_fresh, stops) = (true, 0);
+    let reader = Body { sources, current, response, framing, validator, got: 0, seen, backoff, is_fresh, stops };
     Response { framing, reader }
 }
 
@@ -146,10 +155,11 @@ impl Read for Body {
             }
             let read = self.response.as_mut().map_or(Ok(0), |response| response.read(buf));
             let interruption = match read {
-                Ok(0) if matches!(self.framing, Framing::Length(_)) => Interruption { silent: false, cause: None },
+                Ok(0) if matches!(self.framing, Framing::Length(_)) => Interruption::none(),
                 Ok(n) => {
                     self.got += n as u64;
                     if n > 0 {
+                        (self.is_fresh, self.stops) = (false, 0);
                         self.backoff.progress();
                         if let Some(Seen(seen)) = &mut self.seen {
                             seen.write(&buf[..n]);
@@ -158,9 +168,10 @@ impl Read for Body {
                     return Ok(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => Interruption { silent: is_timeout(&e), cause: Some(e.into()) },
+                Err(e) => Interruption::of(e),
             };
-            self.resume(interruption)?;
+            let stopped = self.is_fresh && self.response.is_some() && !interruption.silent;
+            self.resume(Interruption { stopped, ..interruption })?;
         }
     }
 }
@@ -176,6 +187,7 @@ impl Body {
         match self.attempt() {
             Attempt::Resumed(response) => {
                 self.response = Some(response);
+                self.is_fresh = true;
                 Ok(())
             }
             Attempt::Failed(interruption) => self.resume(interruption),
@@ -201,6 +213,10 @@ impl Body {
     fn resume(&mut self, mut interruption: Interruption) -> Result<(), Error> {
         self.response = None;
         loop {
+            self.stops += u32::from(interruption.stopped);
+            if self.stops >= STOPS.saturating_mul(self.sources.len() as u32) {
+                return Err(self.ended(interruption, Why::SameByte));
+            }
             let Some(wait) = self.backoff.next(Instant::now()) else {
                 return Err(self.ended(interruption, Why::Patience));
             };
@@ -211,6 +227,7 @@ impl Body {
             match self.attempt() {
                 Attempt::Resumed(response) => {
                     self.response = Some(response);
+                    self.is_fresh = true;
                     return Ok(());
                 }
                 Attempt::Failed(why) => interruption = why,
@@ -219,7 +236,7 @@ impl Body {
                     if self.sources.iter().all(|source| source.dead) {
                         return Err(error);
                     }
-                    interruption = Interruption { silent: false, cause: Some(error.into()) };
+                    interruption = Interruption { cause: Some(error.into()), ..Interruption::none() };
                 }
             }
         }
@@ -250,7 +267,8 @@ impl Body {
         let response = match request.send() {
             Ok(response) => response,
             Err(e) => {
-                return Attempt::Failed(Interruption { silent: e.is_timeout(), cause: Some(e.without_url().into()) });
+                let (silent, cause) = (e.is_timeout(), Some(e.without_url().into()));
+                return Attempt::Failed(Interruption { silent, cause, stopped: false });
             }
         };
         match response.status() {
@@ -276,7 +294,7 @@ impl Body {
         match self.seen {
             Some(_) => {
                 self.sources[self.current].rangeless = true;
-                Attempt::Failed(Interruption { silent: false, cause: Some(error.into()) })
+                Attempt::Failed(Interruption { cause: Some(error.into()), ..Interruption::none() })
             }
             None => Attempt::Useless(error),
         }
@@ -296,8 +314,8 @@ impl Body {
             Some(Seen(seen)) => match beginning(&mut response, self.got) {
                 Ok(Some(hash)) if hash == seen.finish_128() => {}
                 Ok(Some(_)) => return Attempt::Useless(self.ended(Interruption::none(), Why::Changed)),
-                Ok(None) => return Attempt::Failed(Interruption::none()),
-                Err(e) => return Attempt::Failed(Interruption { silent: is_timeout(&e), cause: Some(e.into()) }),
+                Ok(None) => return Attempt::Failed(Interruption { stopped: true, ..Interruption::none() }),
+                Err(e) => return Attempt::Failed(Interruption::of(e)),
             },
         }
         self.validator = validator(response.headers());
@@ -323,7 +341,11 @@ impl Body {
 
 impl Interruption {
     fn none() -> Self {
-        Self { silent: false, cause: None }
+        Self { silent: false, stopped: false, cause: None }
+    }
+
+    fn of(error: io::Error) -> Self {
+        Self { silent: is_timeout(&error), stopped: false, cause: Some(error.into()) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reqwest::Url;
 use reqwest::blocking::{self, RequestBuilder};
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -36,7 +36,7 @@ impl Client {
             .timeout(options.stall)
             .build()
             .map_err(|e| Error::Client { source: e.without_url().into() })?;
-        Ok(Self { inner, url: parsed, headers: HeaderMap::new(), options: options.clone() })
+        Ok(Self { inner, url: parsed, headers: headers(options)?, options: options.clone() })
     }
 
     /// Without a limit on the whole request, and without following redirects, which would need the body a second time.
@@ -84,6 +84,18 @@ impl Client {
         let request = self.inner.get(self.url.clone()).headers(self.headers.clone());
         request.header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
     }
+}
+
+fn headers(options: &Options) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &options.headers {
+        let refused = || Error::Header { name: name.clone() };
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused())?;
+        let mut value = HeaderValue::from_str(value.expose()).map_err(|_| refused())?;
+        value.set_sensitive(true);
+        headers.append(key, value);
+    }
+    Ok(headers)
 }
 
 /// Only these roots: the platform's store does not exist in an initramfs, and asking for it fails.

@@ -25,6 +25,12 @@ pub enum Error {
         /// What is wrong with it.
         source: Cause,
     },
+    /// A header that cannot be sent.
+    #[error("{name:?} with its value is no HTTP header")]
+    Header {
+        /// Its name; the value may be a secret.
+        name: String,
+    },
     /// The client cannot be set up.
     #[error("cannot set up the HTTP client")]
     Client {
@@ -128,6 +134,8 @@ pub enum Why {
     Changed,
     /// Every attempt failed for as long as was allowed.
     Patience,
+    /// One answer after another ended at the same byte.
+    SameByte,
 }
 
 impl fmt::Display for Why {
@@ -137,6 +145,7 @@ impl fmt::Display for Why {
             Self::SentWhole => "the file changed or the server does not support ranges",
             Self::Changed => "the file changed on the server",
             Self::Patience => "no progress within the time allowed for retries",
+            Self::SameByte => "the server ends every answer at the same byte, as when its own copy is cut off",
         })
     }
 }

@@ -6,6 +6,7 @@ mod backoff;
 mod body;
 mod client;
 mod error;
+mod layout;
 pub mod push;
 mod ranged;
 mod redact;
@@ -14,8 +15,11 @@ pub mod registry;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use spec::Secret;
+
 pub use body::Body;
 pub use error::{Error, Why};
+pub use layout::layouts;
 pub use ranged::Ranged;
 pub use redact::redacted;
 
@@ -30,6 +34,10 @@ pub struct Options {
     pub stall: Duration,
     /// How long to try again without a single byte of progress; zero means never.
     pub patience: Duration,
+    /// How often at most, within that.
+    pub retries: Option<u32>,
+    /// Sent with every request for a file, to mirrors and where redirects lead too; not to registries.
+    pub headers: Vec<(String, Secret)>,
 }
 
 impl Default for Options {
@@ -39,6 +47,8 @@ impl Default for Options {
             connect: Duration::from_secs(10),
             stall: Duration::from_secs(30),
             patience: Duration::from_secs(600),
+            retries: None,
+            headers: Vec::new(),
         }
     }
 }

@@ -24,7 +24,12 @@ impl Ranged {
     /// Asks for it; a server that announces no length or gives nothing to recognise the file by is refused.
     pub fn open(urls: &[String], options: &Options) -> Result<Self, Error> {
         let clients = urls.iter().map(|url| Client::new(url, options)).collect::<Result<_, _>>()?;
-        let Response { framing, reader } = body::open(clients)?;
+        Self::begin(body::open(clients)?)
+    }
+
+    /// Of an answer that is at hand.
+    pub(crate) fn begin(response: Response) -> Result<Self, Error> {
+        let Response { framing, reader } = response;
         match framing {
             Framing::Length(length) if reader.is_recognisable() => Ok(Self { body: reader, length, lost: false }),
             _ => Err(reader.refused(Why::NoValidator)),

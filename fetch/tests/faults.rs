@@ -215,6 +215,30 @@ fn before_the_first_byte_a_restart_is_harmless() {
 }
 
 #[test]
+fn a_server_that_ends_every_answer_at_the_same_byte_is_given_up() {
+    let whole = "200 OK\r\nContent-Length: 10";
+    let stage = Stage::play((0..7).map(|_| scene(whole, b"0123")).collect());
+    let error = read(&stage.url, &options()).unwrap_err();
+    let found = Error::within(&error).unwrap();
+    assert!(matches!(found, Error::Truncated { expected: 10, got: 4, why: Why::SameByte, .. }), "{found:?}");
+    assert_eq!(stage.end().len(), 7);
+}
+
+#[test]
+fn headers_of_the_caller_go_with_every_request_and_are_not_shown() {
+    let headers = vec![("X-Token".to_owned(), spec::Secret::new("hunter2"))];
+    let options = Options { headers, ..options() };
+    let rest = "206 Partial\r\nContent-Length: 6\r\nContent-Range: bytes 4-9/10";
+    let stage = Stage::play(vec![scene(WHOLE, b"0123"), scene(rest, b"456789")]);
+    assert_eq!(read(&stage.url, &options).unwrap(), b"0123456789");
+    assert!(stage.end().iter().all(|request| request.contains("x-token: hunter2")));
+    assert!(!format!("{options:?}").contains("hunter2"));
+    let wrong = Options { headers: vec![("a b".to_owned(), spec::Secret::new("hunter2"))], ..options };
+    let error = open("http://127.0.0.1:1/", &wrong).unwrap_err().to_string();
+    assert_eq!(error, "\"a b\" with its value is no HTTP header");
+}
+
+#[test]
 fn a_silent_server_is_a_stall() {
     let stage = Stage::play(vec![Scene { silent: true, ..scene(WHOLE, b"0123") }]);
     let text = failure(&stage.url, &impatient());

@@ -8,6 +8,7 @@ pub mod confined;
 pub mod console;
 pub mod entropy;
 pub mod grow;
+pub mod holder;
 pub mod identity;
 pub mod kmsg;
 pub mod link;

@@ -206,6 +206,11 @@ impl Sysfs {
         text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned))
     }
 
+    /// The name that a device-mapper device was given; empty for others.
+    pub fn mapping(&self, name: &str) -> String {
+        optional(&self.node(name).join("dm/name"))
+    }
+
     /// The number of the block device with this kernel name, when there is one.
     pub fn number_of(&self, name: &str) -> Option<Number> {
         number(&self.node(name)).ok()
