@@ -171,7 +171,7 @@ state: {}
 artifacts: {out}
 loaders: {out}/loaders
 files: {images}
-kernelArgs: \"insecure_registries={REGISTRY} ironhook.panic_seconds=10\"
+kernelArgs: \"insecure_registries={REGISTRY} ironhook.panic_seconds=10 no_timer_check\"
 tftp: {{listen: \"{ADDRESS}:69\"}}
 http: {{listen: \"{HTTP}\"}}
 grpc: {{listen: \"{ADDRESS}:42113\"}}
@@ -242,7 +242,14 @@ api: {{listen: \"{API}\"}}
     /// Switches a machine on that boots from the network first.
     pub fn boot(&self, name: &str, mac: Mac, firmware: Firmware, disks: &[PathBuf]) -> Result<Vm, LabError> {
         let tap = Some(self.network.tap(&format!("tap-{name}"))?);
-        let build = Build { name, mac, firmware, disks, tap, memory_mib: 3072 };
+        let build = Build { name, mac, firmware, disks, media: None, tap, memory_mib: 3072 };
+        Ok(Vm::start(build, self.accel, &self.dir)?)
+    }
+
+    /// Switches a machine on that has virtual media in its drive, and boots from it.
+    pub fn boot_media(&self, name: &str, mac: Mac, firmware: Firmware, media: &Path) -> Result<Vm, LabError> {
+        let tap = Some(self.network.tap(&format!("tap-{name}"))?);
+        let build = Build { name, mac, firmware, disks: &[], media: Some(media), tap, memory_mib: 3072 };
         Ok(Vm::start(build, self.accel, &self.dir)?)
     }
 
@@ -258,6 +265,7 @@ api: {{listen: \"{API}\"}}
             mac: Mac::new([0x52, 0x54, 0, 0, 0, 1]),
             firmware: Firmware::SeaBios,
             disks,
+            media: None,
             tap: None,
             memory_mib: 256,
         };

@@ -33,6 +33,14 @@ pub enum NeighbourError {
 pub struct Neighbour {
     process: Process,
     pid: u32,
+    link: String,
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        // The kernel takes it away with the namespace, but some time after: the next of this name may come before.
+        let _ = ip(&format!("link delete {}", self.link));
+    }
 }
 
 impl Neighbour {
@@ -71,7 +79,7 @@ impl Neighbour {
             Ok::<_, TimedOut>((theirs.is_some() && theirs != ours).then_some(()))
         })?;
         ip(&format!("link add {name} type veth peer name eth0 netns {pid}"))?;
-        Ok(Self { process, pid })
+        Ok(Self { process, pid, link: name.to_owned() })
     }
 
     /// Fails when its program has ended.

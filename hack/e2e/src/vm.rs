@@ -54,6 +54,8 @@ pub struct Build<'a> {
     pub firmware: Firmware,
     /// Raw disks: /dev/vda, /dev/vdb, ...
     pub disks: &'a [PathBuf],
+    /// In its CD drive, before everything else.
+    pub media: Option<&'a Path>,
     /// Its port of the bridge; without one it has no network card.
     pub tap: Option<Tap>,
     /// RAM.
@@ -151,6 +153,10 @@ fn qemu(build: &Build<'_>, accel: &str) -> Command {
         // Without a ROM of the card's, OVMF's own driver and PXE client do the work.
         let rom = if build.firmware.flash().is_some() { ",romfile=" } else { "" };
         qemu.args(["-device", &format!("virtio-net-pci,netdev=net0,mac={},bootindex=1{rom}", build.mac)]);
+    }
+    if let Some(media) = build.media {
+        qemu.args(["-drive", &format!("id=media,if=none,media=cdrom,readonly=on,format=raw,file={}", media.display())]);
+        qemu.args(["-device", "ide-cd,drive=media,bootindex=0"]);
     }
     for (i, disk) in build.disks.iter().enumerate() {
         qemu.args(["-drive", &format!("id=disk{i},if=none,format=raw,cache=writeback,file={}", disk.display())]);

@@ -6,8 +6,8 @@
 mod common;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,13 +15,14 @@ use common::SOON;
 use e2e::command::run;
 use e2e::neighbour::Neighbour;
 use e2e::process::Process;
-use e2e::wait::{self, TimedOut};
+use e2e::wait::{self, PAUSE, TimedOut};
 use serde_json::Value;
 
 const KNOWN: &str = "52:54:00:00:20:01";
 const STRANGER: &str = "52:54:00:00:20:99";
 const LEFT: Ipv4Addr = Ipv4Addr::new(10, 71, 0, 1);
 const RIGHT: Ipv4Addr = Ipv4Addr::new(10, 72, 0, 1);
+const LOADER: usize = 300_000;
 /// Enough for a transfer to be under way while modes change.
 const IMAGE: usize = 64 << 20;
 
@@ -62,7 +63,7 @@ impl Site {
             fs::create_dir(at(sub)).unwrap();
         }
         for loader in ["undionly.kpxe", "snponly.efi", "ipxe-arm64.efi"] {
-            fs::write(at("loaders").join(loader), vec![7; 300_000]).unwrap();
+            fs::write(at("loaders").join(loader), vec![7; LOADER]).unwrap();
         }
         fs::write(at("files/image"), vec![1; IMAGE]).unwrap();
         let idle = ["sleep", "infinity"];
@@ -107,6 +108,52 @@ impl Site {
     }
 }
 
+/// A loader on its way by TFTP, after its first block.
+struct Loading {
+    socket: UdpSocket,
+    got: Vec<u8>,
+}
+
+impl Loading {
+    /// Whether nobody listens there: the kernel says so at once.
+    fn refused() -> bool {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        socket.set_read_timeout(Some(PAUSE)).unwrap();
+        socket.connect((LEFT, 69)).unwrap();
+        socket.send(b"\0\x01snponly.efi\0octet\0").unwrap();
+        socket.recv(&mut [0; 600]).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    }
+
+    fn begin() -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        socket.send_to(b"\0\x01snponly.efi\0octet\0", (LEFT, 69)).unwrap();
+        let mut block = [0; 600];
+        let (length, from) = socket.recv_from(&mut block).unwrap();
+        assert_eq!(block[..4], [0, 3, 0, 1]);
+        socket.connect(from).unwrap();
+        Self { socket, got: block[4..length].to_vec() }
+    }
+
+    /// To its end.
+    fn rest(mut self) -> Vec<u8> {
+        let mut block = [0; 600];
+        loop {
+            let blocks = self.got.len().div_ceil(512) as u16;
+            self.socket.send(&[&[0, 4], &blocks.to_be_bytes()[..]].concat()).unwrap();
+            if !self.got.len().is_multiple_of(512) {
+                return self.got;
+            }
+            let mut length = 0;
+            // Not one that was repeated while nobody listened.
+            while block[2..4] != (blocks + 1).to_be_bytes() {
+                length = self.socket.recv(&mut block).unwrap();
+            }
+            self.got.extend(&block[4..length]);
+        }
+    }
+}
+
 /// What a client hears.
 fn ask(from: &Neighbour, mac: &str, more: &[&str]) -> Vec<Value> {
     let peer = peer();
@@ -146,10 +193,14 @@ fn two_interfaces_have_their_own_modes_and_switching_cuts_no_transfer() {
     assert_eq!((&offers[0]["address"], &offers[0]["file"]), (&"0.0.0.0".into(), &"snponly.efi".into()), "{offers:?}");
     set(&["--interface", "left", "--mode", "off"]);
     assert!(ask(&site.left, KNOWN, &[]).is_empty());
+    let loader = Loading::begin();
     let shown = set(&["--tftp", "off", "--http", "off"]);
     assert!(!shown.contains("tftp") && !shown.contains("http "), "{shown}");
     assert!(TcpStream::connect((LEFT, 7080)).is_err(), "http takes nothing new");
+    assert_eq!(loader.rest(), vec![7; LOADER]);
+    wait::until("tftp to take nothing new", SOON, || Ok::<_, TimedOut>(Loading::refused().then_some(()))).unwrap();
     set(&["--interface", "left", "--mode", "reservation", "--tftp", "on", "--http", "on"]);
+    assert!(!Loading::refused());
     assert_eq!(ask(&site.left, KNOWN, &[])[0]["address"], "10.71.0.50");
     let mut rest = Vec::new();
     download.read_to_end(&mut rest).unwrap();
