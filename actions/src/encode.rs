@@ -46,6 +46,8 @@ fn encode(source: &str, directory: &Path) -> Result<serde_json::Value, String> {
         proof: Proof::default(),
         of: Of::Compressed,
         unpack: Unpack::Auto,
+        said: None,
+        member: None,
         layout: Layout::Auto,
     };
     let source = Source::open(&request, END as usize).map_err(|failed| failed.failure().one_line())?;

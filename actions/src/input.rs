@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use spec::Code;
+use spec::{Code, Secret};
 
 use crate::failed::Coded;
 use crate::select::{self, Selector};
@@ -249,6 +249,23 @@ pub fn path(text: &str) -> Result<PathBuf, String> {
 pub fn url(text: &str) -> Result<String, String> {
     let is_url = ["http://", "https://"].iter().any(|s| text.strip_prefix(s).is_some_and(|rest| !rest.is_empty()));
     if is_url { Ok(text.to_owned()) } else { Err(format!("{:?} is not an http or https URL", fetch::redacted(text))) }
+}
+
+/// Headers of a request: lines of `Name: value`. What is wrong is told without the value.
+pub fn headers(text: &str) -> Result<Vec<(String, Secret)>, String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).enumerate();
+    let header = |(n, line): (usize, &str)| match line.split_once(':') {
+        Some((name, value)) if !name.is_empty() && name.bytes().all(is_token) => {
+            Ok((name.to_owned(), Secret::new(value.trim())))
+        }
+        _ => Err(format!("line {} is not <name>: <value>", n + 1)),
+    };
+    lines.map(header).collect()
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// A disk: its path, or what it is like.

@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod cmd;
+pub mod contents;
 pub mod disk;
 pub mod encode;
 pub mod failed;

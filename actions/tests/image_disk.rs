@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::server::{Faults, serve};
-use common::{Loop, MIB, Run, gzip, image, root, run, sha256, tool, zstd};
+use common::{Loop, MIB, Run, gzip, image, peak, root, run, sha256, tool, zstd};
 
 fn write(url: &str, disk: &Loop, more: &[(&str, &str)]) -> Run {
     let base = [("IMG_URL", url), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none"), ("WAIT_DEVICE_SECONDS", "0")];
@@ -224,30 +224,6 @@ fn a_block_map_is_checked_and_saves_the_holes() {
     disk.assert_untouched();
 }
 
-/// Peak memory in KiB of a run.
-fn peak(url: &str, disk: &Loop) -> u64 {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ironhook-actions"))
-        .arg("image-write")
-        .envs([("IMG_URL", url), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none")])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        // Before it becomes the program, a new process still has the memory of this one.
-        let exe = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap_or_default();
-        if !exe.ends_with("ironhook-actions") {
-            continue;
-        }
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
-        peak = peak.max(line.unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    assert!(child.wait().unwrap().success());
-    peak
-}
-
 #[test]
 fn memory_is_bounded_whatever_the_image() {
     if !root("memory_is_bounded_whatever_the_image") {
@@ -265,7 +241,9 @@ fn memory_is_bounded_whatever_the_image() {
     for (name, file, most) in
         [("raw", image.clone(), 64), ("gzip", one_gzip, 64), ("zstd", one_zstd, 64), ("zstd in frames", many, 256)]
     {
-        let used = peak(&serve(file, Faults::default()), &disk) >> 10;
+        let url = serve(file, Faults::default());
+        let (code, used) = peak(&[("IMG_URL", &url), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none")]);
+        assert_eq!(code, "", "{name}");
         println!("{name}: {used} MiB");
         assert!(used <= most, "{name}: {used} MiB");
     }

@@ -344,7 +344,6 @@ fn cases(raw: &[u8]) -> Vec<Case> {
         for source in [Source::Web, Source::Registry, Source::File] {
             let faults: &[Fault] = match source {
                 Source::File => &[Fault::None, Fault::Truncate, Fault::Corrupt],
-                Source::Registry if packing == "qcow2" => &[],
                 _ => &NETWORK,
             };
             cases.extend(faults.iter().map(|fault| Case { source, packing, file: file.clone(), fault: *fault }));

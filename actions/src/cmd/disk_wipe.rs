@@ -1,15 +1,15 @@
 //! `disk-wipe`: takes what is on disks away, as thoroughly as asked, and reads back that it is gone.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use spec::Code;
+use sys::block;
 use sys::block::Device;
-use sys::{block, sysfs::Sysfs};
 
 use crate::cmd::{Context, environment};
 use crate::disk::aligned::Aligned;
-use crate::disk::find::{self, Found, Used, is_virtual};
+use crate::disk::consent::{Consent, EXCLUDE, FORCE};
+use crate::disk::find::{self, Found, Refusal, Used, is_virtual};
 use crate::disk::held::END;
 use crate::disk::stream::CHUNK;
 use crate::disk::target::Claimed;
@@ -46,6 +46,14 @@ const INPUTS: &[Input] = &[
         presence: Presence::Default("sample"),
         doc: "How much of a zeroed disk is read back: none, sample or full. The ends always are.",
     },
+    Input {
+        name: "ALLOW_READONLY_SKIP",
+        also: &[],
+        presence: Presence::Default("false"),
+        doc: "Skip a disk that was named and is read-only, as a BMC's virtual ones are, instead of failing.",
+    },
+    FORCE,
+    EXCLUDE,
     ALLOW_REMOVABLE,
     WAIT_DEVICE_SECONDS,
     DRY_RUN,
@@ -86,8 +94,8 @@ struct Wish {
     disks: Vec<Selector>,
     method: Method,
     look: Look,
-    allow_removable: bool,
-    wait: Duration,
+    skip_read_only: bool,
+    consent: Consent,
     dry_run: bool,
 }
 
@@ -121,8 +129,8 @@ fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
         disks: disks.unwrap_or_default(),
         method: r.value("WIPE_METHOD", input::one_of(&methods)),
         look: r.value("VERIFY", input::one_of(&looks)),
-        allow_removable: r.value("ALLOW_REMOVABLE", input::boolean),
-        wait: r.value("WAIT_DEVICE_SECONDS", input::seconds),
+        skip_read_only: r.value("ALLOW_READONLY_SKIP", input::boolean),
+        consent: Consent::read(&mut r),
         dry_run: r.value("DRY_RUN", input::boolean),
     };
     r.finish()?;
@@ -132,11 +140,7 @@ fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
 fn run(context: &Context<'_>) -> Result<(), Failed> {
     let wish = read(&environment)?;
     let report = context.report;
-    let found = if wish.disks.is_empty() {
-        eligible(&context.sysfs, wish.allow_removable, report)?
-    } else {
-        named(&wish, &context.sysfs)?
-    };
+    let found = if wish.disks.is_empty() { eligible(&wish.consent, context)? } else { named(&wish, context)? };
     for disk in &found {
         report.plan(&format!("wipe {} by {}", disk.describe(), wish.method.word()));
     }
@@ -144,7 +148,8 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
         return Ok(());
     }
     // All are ours before the first is touched.
-    let claimed = found.into_iter().map(Claimed::claim).collect::<Result<Vec<_>, _>>()?;
+    let claim = |found| Ok(Claimed::claim(wish.consent.free(found, context)?)?);
+    let claimed = found.into_iter().map(claim).collect::<Result<Vec<_>, Failed>>()?;
     for disk in &claimed {
         wipe(disk, &wish, report)?;
         report.info(&format!("wiped: {}", disk.found().path.display()));
@@ -152,13 +157,16 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Every disk named must be there and free.
-fn named(wish: &Wish, sysfs: &Sysfs) -> Result<Vec<Found>, find::Error> {
-    let used = Used::now()?;
+/// Every disk named must be there, and free or to be freed.
+fn named(wish: &Wish, context: &Context<'_>) -> Result<Vec<Found>, Failed> {
     let mut found: Vec<Found> = Vec::new();
     for selector in &wish.disks {
-        for disk in wanted::several(selector, sysfs, wish.wait)? {
-            disk.check(wish.allow_removable, &used)?;
+        for disk in wanted::several(selector, &context.sysfs, &wish.consent)? {
+            if wish.skip_read_only && disk.disk.read_only {
+                context.report.info(&format!("skipped: {}: {}", disk.path.display(), Refusal::ReadOnly));
+                continue;
+            }
+            wish.consent.plan(&disk, context)?;
             let number = |f: &Found| f.partition.as_ref().map_or(f.disk.number, |p| p.number);
             if found.iter().all(|f| number(f) != number(&disk)) {
                 found.push(disk);
@@ -169,7 +177,8 @@ fn named(wish: &Wish, sysfs: &Sysfs) -> Result<Vec<Found>, find::Error> {
 }
 
 /// Every disk that may be wiped without being named; each other one is reported with its reason.
-fn eligible(sysfs: &Sysfs, allow_removable: bool, report: &Report) -> Result<Vec<Found>, Failed> {
+fn eligible(consent: &Consent, context: &Context<'_>) -> Result<Vec<Found>, Failed> {
+    let (sysfs, report) = (&context.sysfs, context.report);
     let used = Used::now()?;
     let mut found = Vec::new();
     let mut skipped = Vec::new();
@@ -177,7 +186,8 @@ fn eligible(sysfs: &Sysfs, allow_removable: bool, report: &Report) -> Result<Vec
         if is_virtual(&disk.disk.name) {
             continue;
         }
-        match disk.refusal(allow_removable, &used) {
+        let excluded = wanted::excluded(&disk, sysfs, consent);
+        match excluded.or_else(|| disk.refusal(consent.allow_removable, &used)) {
             None => {
                 find::reach(&disk)?;
                 found.push(disk);
@@ -272,6 +282,7 @@ fn expect_zeros(disk: &Claimed, offset: u64, len: u64) -> Result<(), Failed> {
 mod tests {
     use super::*;
     use std::fs;
+    use sys::sysfs::Sysfs;
 
     #[test]
     fn without_a_name_only_real_free_disks_count_and_each_other_has_its_reason() {
@@ -286,7 +297,9 @@ mod tests {
             }
             fs::write(disk.join("size"), size.to_string()).unwrap();
         }
-        let failed = eligible(&Sysfs::at(dir.path()), false, &Report::silent()).unwrap_err().failure();
+        let report = Report::silent();
+        let context = Context { called: "disk-wipe", report: &report, sysfs: Sysfs::at(dir.path()) };
+        let failed = eligible(&Consent::default(), &context).unwrap_err().failure();
         assert_eq!(failed.code, "disk_not_found");
         for reason in
             ["/dev/sdb: it is removable", "/dev/sdc: the kernel calls it read-only", "/dev/sdd: it has no medium"]

@@ -9,10 +9,13 @@ use sys::confined::{self, Attributes, Root};
 use sys::mount::Mount;
 
 use crate::cmd::{Context, environment};
+use crate::contents::{self, Encoding};
 use crate::disk::find::{Found, find};
 use crate::disk::mounted::{self, Place};
 use crate::failed::{Coded, Failed};
-use crate::input::{self, DEST_DISK, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS};
+use crate::input::{
+    self, DEST_DISK, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS, optional, or,
+};
 use crate::report::size;
 use crate::select::Selector;
 use crate::table::Action;
@@ -32,6 +35,8 @@ const INPUTS: &[Input] = &[
         doc: "Absolute path of the file on that file system. This or FILES is required.",
     },
     Input { name: "CONTENTS", also: &[], presence: Presence::Optional, doc: "What goes into the file." },
+    optional("CONTENTS_FILE", "Path of a file of the action's container that has it, instead of CONTENTS."),
+    or("CONTENTS_ENCODING", "plain", "plain, base64, or gzip, which in CONTENTS is in base64 besides."),
     Input {
         name: "UID",
         also: &[],
@@ -73,7 +78,7 @@ pub const ACTION: Action = Action {
 #[derive(Debug, PartialEq, Eq)]
 struct File {
     path: PathBuf,
-    contents: String,
+    contents: Vec<u8>,
     attributes: Attributes,
 }
 
@@ -115,7 +120,7 @@ fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let disk = r.value("DEST_DISK", input::disk);
     let fs_type = r.optional("FS_TYPE", input::text);
     let path = r.optional("DEST_PATH", input::path);
-    let contents = r.optional("CONTENTS", input::text).unwrap_or_default();
+    let contents = contents(&mut r);
     let attributes = Attributes {
         uid: r.value("UID", input::number),
         gid: r.value("GID", input::number),
@@ -135,6 +140,17 @@ fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
     Ok(Wish { disk, fs_type, files, wait, dry_run })
 }
 
+fn contents(r: &mut Reader<'_>) -> Vec<u8> {
+    let encodings = [("plain", Encoding::Plain), ("base64", Encoding::Base64), ("gzip", Encoding::Gzip)];
+    let encoding = r.value("CONTENTS_ENCODING", input::one_of(&encodings));
+    let text = r.optional("CONTENTS", |text| contents::of_text(text, encoding));
+    let file = r.optional("CONTENTS_FILE", |path| contents::of_file(&input::path(path)?, encoding));
+    if text.is_some() && file.is_some() {
+        r.problem("CONTENTS and CONTENTS_FILE are both set");
+    }
+    text.or(file).unwrap_or_default()
+}
+
 fn files(text: &str, defaults: Attributes) -> Result<Vec<File>, String> {
     let entries: Vec<Entry> = serde_json::from_str(text).map_err(|e| format!("is not a list of files: {e}"))?;
     let mode = |text: Option<String>, default| text.map_or(Ok(default), |text| input::mode(&text));
@@ -145,7 +161,7 @@ fn files(text: &str, defaults: Attributes) -> Result<Vec<File>, String> {
             mode: mode(entry.mode, defaults.mode)?,
             dir_mode: mode(entry.dirmode, defaults.dir_mode)?,
         };
-        Ok(File { path: input::path(&entry.path)?, contents: entry.contents, attributes })
+        Ok(File { path: input::path(&entry.path)?, contents: entry.contents.into_bytes(), attributes })
     };
     let numbered = entries.into_iter().enumerate();
     numbered.map(|(index, entry)| file(entry).map_err(|problem| format!("entry {index}: {problem}"))).collect()
@@ -185,7 +201,7 @@ fn write(files: &[File], mount: &Mount, found: &Found) -> Result<(), Error> {
     let failed = |source| Error::Write { path: found.path.clone(), source };
     let root = Root::open(mount.at()).map_err(failed)?;
     for file in files {
-        root.replace(&file.path, file.contents.as_bytes(), file.attributes).map_err(failed)?;
+        root.replace(&file.path, &file.contents, file.attributes).map_err(failed)?;
     }
     Ok(())
 }
@@ -205,6 +221,21 @@ mod tests {
             with(&[("DEST_DISK", "/dev/sda1"), ("DEST_PATH", "/etc/x"), ("UID", ""), ("CONTENTS", "a\n")]).unwrap();
         let attributes = Attributes { uid: 0, gid: 0, mode: 0o644, dir_mode: 0o755 };
         assert_eq!(wish.files, [File { path: "/etc/x".into(), contents: "a\n".into(), attributes }]);
+    }
+
+    #[test]
+    fn contents_come_from_a_file_or_packed() {
+        let base = [("DEST_DISK", "/dev/sda1"), ("DEST_PATH", "/x")];
+        let wish = with(&[base[0], base[1], ("CONTENTS", "Zm9v"), ("CONTENTS_ENCODING", "base64")]).unwrap();
+        assert_eq!(wish.files[0].contents, b"foo");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"bar").unwrap();
+        let path = file.path().to_str().unwrap();
+        let wish = with(&[base[0], base[1], ("CONTENTS_FILE", path)]).unwrap();
+        assert_eq!(wish.files[0].contents, b"bar");
+        let both = with(&[base[0], base[1], ("CONTENTS_FILE", path), ("CONTENTS", "x")]).unwrap_err();
+        assert!(both.to_string().contains("both set"), "{both}");
+        assert!(with(&[base[0], base[1], ("CONTENTS_FILE", "/none")]).unwrap_err().to_string().contains("/none"));
     }
 
     #[test]

@@ -6,11 +6,11 @@ mod wish;
 
 use crate::cmd::{Context, environment};
 use crate::disk::blank;
-use crate::disk::find::{Found, Used, find};
+use crate::disk::find::Found;
 use crate::disk::gpt::{Error as TableError, Table};
 use crate::disk::grow::{self, grow_file_system};
 use crate::disk::held::END;
-use crate::disk::target::{Claimed, Committed, Error as TargetError, How};
+use crate::disk::target::{Change, Claimed, Committed, Error as TargetError};
 use crate::failed::Failed;
 use crate::image::checksum::Promise;
 use crate::image::source::Source;
@@ -32,8 +32,7 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
     let wish = wish::read(context.called, &environment)?;
     let report = context.report;
     report.set_line_interval(wish.progress);
-    let found = find(&wish.disk, &context.sysfs, wish.wait)?;
-    found.check(wish.allow_removable, &Used::now()?)?;
+    let found = wish.consent.find(&wish.disk, context)?;
     let source = Source::open_mapped(&wish.request, wish.map.as_ref(), END as usize)?;
     report.plan(&format!("write {} to {}", source.describe(), found.describe()));
     promised(context, &wish);
@@ -66,11 +65,10 @@ fn promised(context: &Context<'_>, wish: &Wish) {
 
 fn write(context: &Context<'_>, wish: &Wish, mut source: Source, found: Found) -> Result<(), Failed> {
     let report = context.report;
-    let claimed = Claimed::claim(found)?;
+    let claimed = Claimed::claim(wish.consent.free(found, context)?)?;
     fits(&source, &claimed, wish.any_sector)?;
-    let how = How { depth: wish.depth, is_stale_wiped: wish.is_stale_wiped, is_punched: wish.is_punched };
-    let grow = wish.grow.map(|grow| grow.number);
-    let committed = claimed.fill(&mut source, how, report)?.verify(report)?.commit(&context.sysfs, grow)?;
+    let change = Change { grow: wish.grow.map(|grow| grow.number), new_guids: wish.new_guids };
+    let committed = claimed.fill(&mut source, wish.how, report)?.verify(report)?.commit(&context.sysfs, change)?;
     let table = match &committed.partitions {
         Some(extents) => format!("GPT with {} partitions, its backup at the end of the disk", extents.len()),
         None => "no GPT".into(),

@@ -11,6 +11,7 @@ use spec::Code;
 use sys::sysfs::{Disk, Number, Partition, Sysfs};
 use sys::{mount, node, sysfs};
 
+use crate::disk::consent::Consent;
 use crate::disk::wanted;
 use crate::failed::Coded;
 use crate::report::size;
@@ -126,6 +127,12 @@ pub enum Refusal {
     /// An empty drive.
     #[error("it has no medium")]
     NoMedium,
+    /// The operator's word.
+    #[error("it is excluded (EXCLUDE={by})")]
+    Excluded {
+        /// As written.
+        by: String,
+    },
 }
 
 impl Coded for Error {
@@ -172,7 +179,7 @@ impl Found {
     }
 
     /// Names and numbers of everything that a write would change.
-    fn devices(&self) -> Vec<(&str, Number, &[String])> {
+    pub(crate) fn devices(&self) -> Vec<(&str, Number, &[String])> {
         let disk = (self.disk.name.as_str(), self.disk.number, self.disk.holders.as_slice());
         match &self.partition {
             Some(p) => vec![(p.name.as_str(), p.number, p.holders.as_slice())],
@@ -184,7 +191,16 @@ impl Found {
 
     /// Refuses what is in use or cannot be written.
     pub fn check(&self, allow_removable: bool, used: &Used) -> Result<(), Error> {
-        match self.refusal(allow_removable, used) {
+        self.refused(self.refusal(allow_removable, used))
+    }
+
+    /// Refuses what cannot be written, whether it is in use or not.
+    pub fn check_itself(&self, allow_removable: bool) -> Result<(), Error> {
+        self.refused(self.unfit(allow_removable))
+    }
+
+    pub(crate) fn refused(&self, why: Option<Refusal>) -> Result<(), Error> {
+        match why {
             Some(why) => Err(Error::Refused { path: self.path.clone(), why }),
             None => Ok(()),
         }
@@ -192,16 +208,19 @@ impl Found {
 
     /// The first reason not to write to it.
     pub fn refusal(&self, allow_removable: bool, used: &Used) -> Option<Refusal> {
-        if self.size() == 0 {
-            return Some(Refusal::NoMedium);
+        let in_use =
+            || self.devices().into_iter().find_map(|(name, number, holders)| used.refusal(name, number, holders));
+        self.unfit(allow_removable).or_else(in_use)
+    }
+
+    /// The first reason that lies in the disk itself.
+    pub fn unfit(&self, allow_removable: bool) -> Option<Refusal> {
+        match &self.disk {
+            _ if self.size() == 0 => Some(Refusal::NoMedium),
+            disk if disk.read_only => Some(Refusal::ReadOnly),
+            disk if disk.removable && !allow_removable => Some(Refusal::Removable),
+            _ => None,
         }
-        if self.disk.read_only {
-            return Some(Refusal::ReadOnly);
-        }
-        if self.disk.removable && !allow_removable {
-            return Some(Refusal::Removable);
-        }
-        self.devices().into_iter().find_map(|(name, number, holders)| used.refusal(name, number, holders))
     }
 }
 
@@ -246,7 +265,17 @@ impl Used {
 
 /// Finds the device that a path or a selector means, waiting for it, and makes its node where no udev does.
 pub fn find(wanted: impl Into<Selector>, sysfs: &Sysfs, wait: Duration) -> Result<Found, Error> {
-    wanted::one(&wanted.into(), sysfs, wait)
+    wanted::one(&wanted.into(), sysfs, &Consent { wait, ..Consent::default() })
+}
+
+/// The same device as it is now.
+pub fn again(found: Found, sysfs: &Sysfs) -> Result<Found, Error> {
+    let number = found.partition.as_ref().map_or(found.disk.number, |p| p.number);
+    let lookup = |source| Error::Lookup { path: found.path.clone(), source };
+    match sysfs.find(number).map_err(lookup)? {
+        Some((disk, partition)) => Ok(Found { path: found.path, disk, partition }),
+        None => Err(Error::Missing { candidates: candidates(sysfs), path: found.path, waited: Duration::ZERO }),
+    }
 }
 
 /// Every disk there is, those without a medium too.
@@ -292,7 +321,7 @@ fn number_of_node(path: &Path) -> Option<Number> {
 
 /// For an error: every disk with model, serial and size, and what speaks against it.
 pub(crate) fn candidates(sysfs: &Sysfs) -> String {
-    let disks = wanted::candidates(sysfs).unwrap_or_default();
+    let disks = wanted::candidates(sysfs, &Consent::default()).unwrap_or_default();
     let shown: Vec<_> = disks
         .iter()
         .map(|disk| match &disk.unusable {

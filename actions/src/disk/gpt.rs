@@ -190,6 +190,16 @@ impl Table {
         self.partitions()?.into_iter().map(extent).collect()
     }
 
+    /// New GUIDs for the disk and for each partition.
+    pub fn renew_guids(&mut self) -> Result<(), Error> {
+        self.header.disk_guid = Uuid::new_v4();
+        for (number, mut partition) in self.partitions()? {
+            partition.part_guid = Uuid::new_v4();
+            self.set(number, &partition)?;
+        }
+        Ok(())
+    }
+
     /// Sets one entry, whatever was there.
     pub fn set(&mut self, number: u32, partition: &Partition) -> Result<(), Error> {
         if !(1..=self.capacity()).contains(&number) {

@@ -20,7 +20,7 @@ const ALIGNMENT: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No GPT, no partitions.
-    #[error("the image has no GPT, so there is no partition that could grow")]
+    #[error("the image has no GPT, so there is no partition that could grow or get a new GUID")]
     NoTable,
     /// None at all, or not that one.
     #[error("the image has no partition {} that could grow", number.map_or_else(String::new, |n| n.to_string()))]

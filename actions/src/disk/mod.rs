@@ -2,6 +2,7 @@
 
 pub mod aligned;
 pub mod blank;
+pub mod consent;
 pub mod find;
 pub mod gpt;
 pub mod grow;
@@ -13,4 +14,5 @@ pub mod sink;
 pub mod stream;
 pub mod superblock;
 pub mod target;
+pub mod teardown;
 pub mod wanted;

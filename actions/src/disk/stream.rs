@@ -8,7 +8,7 @@ use std::thread;
 use sha2::{Digest, Sha256};
 use spec::Code;
 
-use crate::disk::aligned::Aligned;
+use crate::disk::aligned::{Aligned, Piece};
 use crate::disk::held::{END, Held};
 use crate::failed::Coded;
 
@@ -81,6 +81,12 @@ pub trait Bytes: Read {
     /// Passes over zeros that need not be read, at most so many; a multiple of [`GRANULE`].
     fn skip_zeros(&mut self, _most: u64) -> io::Result<u64> {
         Ok(0)
+    }
+
+    /// The next bytes as they lie in memory, at most so many, where a disk takes them from there: whole pages, and not
+    /// none. Nothing where they have to be read.
+    fn piece(&mut self, _most: usize) -> io::Result<Option<Piece>> {
+        Ok(None)
     }
 }
 
@@ -155,6 +161,8 @@ struct Chunk {
 enum What {
     /// The first so many of these bytes.
     Bytes(Aligned, usize),
+    /// All of these.
+    Piece(Piece),
     Zeros(u64),
 }
 
@@ -254,8 +262,15 @@ fn read_all<C: Bytes + ?Sized>(
             tick(content);
             continue;
         }
-        let mut bytes = pipe.buffers.recv().map_err(|_| Error::Writer)?;
         let room = CHUNK.min((tail_start - length) as usize);
+        if let Some(piece) = content.piece(room).map_err(Error::Content)? {
+            let len = piece.len() as u64;
+            pipe.send(length, What::Piece(piece))?;
+            length += len;
+            tick(content);
+            continue;
+        }
+        let mut bytes = pipe.buffers.recv().map_err(|_| Error::Writer)?;
         let got = fill(content, &mut bytes[..room])?;
         let len = got.next_multiple_of(geometry.sector as usize);
         bytes[got..len].fill(0);
@@ -301,12 +316,14 @@ fn write_all(
     for Chunk { offset, what, is_sample } in chunks {
         match what {
             What::Bytes(bytes, len) => {
-                put(sink, &bytes[..len], offset).map_err(|e| located(sink, sector, &bytes[..len], offset, e))?;
-                if is_sample {
-                    samples.push(Sample::of(offset, &bytes[..len]));
-                }
+                put_all(sink, sector, &bytes[..len], offset)?;
+                samples.extend(is_sample.then(|| Sample::of(offset, &bytes[..len])));
                 // The reader may have ended.
                 let _ = buffers.send(bytes);
+            }
+            What::Piece(piece) => {
+                put_all(sink, sector, &piece, offset)?;
+                samples.extend(is_sample.then(|| Sample::of(offset, &piece)));
             }
             What::Zeros(len) => {
                 put_zeros(sink, offset, len).map_err(|(at, source)| refused(sector, at, source))?;
@@ -317,6 +334,10 @@ fn write_all(
         }
     }
     Ok(samples)
+}
+
+fn put_all(sink: &dyn Sink, sector: u32, bytes: &[u8], offset: u64) -> Result<(), Error> {
+    put(sink, bytes, offset).map_err(|e| located(sink, sector, bytes, offset, e))
 }
 
 /// Writes what is not zero; what is zero need not travel where the disk can make it so by itself.

@@ -132,8 +132,19 @@ pub struct How {
     pub depth: Depth,
     /// Whether the ends of earlier partitions are blanked, too.
     pub is_stale_wiped: bool,
+    /// Whether the device is told first that nothing is needed.
+    pub is_discarded: bool,
     /// Whether the device may make zeros by itself.
     pub is_punched: bool,
+}
+
+/// What of the image's table becomes otherwise than it came, besides fitting it to the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Change {
+    /// The partition that becomes larger, or the last one.
+    pub grow: Option<Option<u32>>,
+    /// Every GUID is a new one.
+    pub new_guids: bool,
 }
 
 /// A disk that nobody else has.
@@ -200,11 +211,19 @@ impl Claimed {
 
     /// Blanks the ends, then writes the body; success means that the content was whole.
     pub fn fill<C: Content>(self, content: &mut C, how: How, report: &Report) -> Result<Written, Failed> {
+        // First, so that whatever was there no longer boots when the rest of it goes.
+        self.blank(0, self.geometry.size)?;
         if how.is_stale_wiped && self.found.partition.is_none() {
             self.forget_partitions()?;
         }
-        self.blank(0, self.geometry.size)?;
         self.reread()?;
+        if how.is_discarded {
+            if self.device.discard(0, self.geometry.size).is_err() {
+                report.info("the device cannot be told what is not needed (DISCARD_FIRST)");
+            }
+            // What is read of it now may be anything, also what was there before.
+            self.blank(0, self.geometry.size)?;
+        }
         let mut tick = |content: &C| {
             let (done, total) = content.position();
             report.progress("writing", done, total);
@@ -315,8 +334,8 @@ pub struct Committed {
 impl Verified {
     /// Fits the partition table to the disk, writes tail and head, reads both back; blanks the ends again when that
     /// fails. Then the kernel re-reads the table: when it does not, the disk stays complete and the error says so.
-    pub fn commit(mut self, sysfs: &Sysfs, grow: Option<Option<u32>>) -> Result<Committed, Failed> {
-        let (partitions, grown) = self.fit_table(grow)?;
+    pub fn commit(mut self, sysfs: &Sysfs, change: Change) -> Result<Committed, Failed> {
+        let (partitions, grown) = self.fit_table(change)?;
         if let Err(error) = self.write_ends() {
             // The first error is the one that counts.
             let _ = self.claimed.blank(0, self.claimed.geometry.size);
@@ -330,18 +349,20 @@ impl Verified {
         Ok(Committed { length: self.length, partitions, paths, grown })
     }
 
-    /// In memory: the backup goes to the end of this disk, the protective MBR covers it, and one partition grows if one
-    /// shall.
-    fn fit_table(&mut self, grow: Option<Option<u32>>) -> Result<(Option<Vec<Extent>>, Option<u32>), Failed> {
+    /// In memory: the backup goes to the end of this disk, the protective MBR covers it, and what shall change does.
+    fn fit_table(&mut self, change: Change) -> Result<(Option<Vec<Extent>>, Option<u32>), Failed> {
         let sector = self.claimed.geometry.sector;
         let mut view = View::new(&mut self.held, &self.claimed.device);
         let Some(mut table) = Table::read(&mut view, sector)? else {
-            return match grow {
-                Some(_) => Err(grow::Error::NoTable.into()),
-                None => Ok((None, None)),
+            return match change {
+                Change { grow: None, new_guids: false } => Ok((None, None)),
+                _ => Err(grow::Error::NoTable.into()),
             };
         };
-        let grown = grow.map(|number| grow_partition(&mut table, number)).transpose()?;
+        if change.new_guids {
+            table.renew_guids()?;
+        }
+        let grown = change.grow.map(|number| grow_partition(&mut table, number)).transpose()?;
         let extents = table.extents()?;
         table.write(&mut view)?;
         Ok((Some(extents), grown))

@@ -8,27 +8,29 @@ use std::time::{Duration, Instant};
 use sys::block::Device;
 use sys::sysfs::{Partition, Sysfs};
 
+use crate::disk::consent::Consent;
 use crate::disk::find::{self, Error, Found, Refusal, Used, is_virtual};
 use crate::disk::superblock;
 use crate::select::alias::{self, Facts};
 use crate::select::{Candidate, Selector, pick};
 
 /// The one disk or partition that is meant.
-pub fn one(selector: &Selector, sysfs: &Sysfs, wait: Duration) -> Result<Found, Error> {
-    match several(selector, sysfs, wait)?.as_slice() {
+pub fn one(selector: &Selector, sysfs: &Sysfs, consent: &Consent) -> Result<Found, Error> {
+    match several(selector, sysfs, consent)?.as_slice() {
         [found] => Ok(found.clone()),
         found => Err(Error::Number { selector: selector.to_string(), found: found.len() }),
     }
 }
 
 /// All disks that are meant, with their nodes.
-pub fn several(selector: &Selector, sysfs: &Sysfs, wait: Duration) -> Result<Vec<Found>, Error> {
+pub fn several(selector: &Selector, sysfs: &Sysfs, consent: &Consent) -> Result<Vec<Found>, Error> {
+    let wait = consent.wait;
     let deadline = Instant::now() + wait;
     loop {
         let is_late = Instant::now() >= deadline;
         let found = match selector.path() {
             Some(path) => by_path(path, sysfs)?.map(|found| vec![found]).ok_or_else(|| missing(path, sysfs, wait)),
-            None => match pick(selector, &candidates(sysfs)?) {
+            None => match pick(selector, &candidates(sysfs, consent)?) {
                 Err(error) if error.is_final => return Err(error.into()),
                 picked => picked.map_err(Error::from).and_then(|picked| listed(&picked, sysfs)),
             },
@@ -39,6 +41,7 @@ pub fn several(selector: &Selector, sysfs: &Sysfs, wait: Duration) -> Result<Vec
         };
         match found {
             Ok(found) => {
+                found.iter().try_for_each(|found| found.refused(excluded(found, sysfs, consent)))?;
                 found.iter().try_for_each(find::reach)?;
                 return Ok(found);
             }
@@ -49,24 +52,42 @@ pub fn several(selector: &Selector, sysfs: &Sysfs, wait: Duration) -> Result<Vec
 }
 
 /// Every disk that is not virtual, with what speaks against each. Removable ones are refused by the selector.
-pub fn candidates(sysfs: &Sysfs) -> Result<Vec<Candidate>, Error> {
+pub fn candidates(sysfs: &Sysfs, consent: &Consent) -> Result<Vec<Candidate>, Error> {
     let used = Used::now()?;
-    let candidate = |found: Found| {
-        let facts = facts(&found, sysfs);
-        let identity = sysfs.identity(&found.disk.name);
-        Candidate {
-            unusable: found.refusal(true, &used).map(|why: Refusal| why.to_string()),
-            size: found.disk.size,
-            removable: found.disk.removable,
-            rotational: identity.rotational,
-            name: facts.name,
-            model: facts.model,
-            serial: facts.serial,
-            wwn: facts.wwn,
-            transport: facts.transport,
+    let why_not = |found: &Found| -> Option<Refusal> {
+        excluded(found, sysfs, consent)
+            .or_else(|| if consent.force { found.unfit(true) } else { found.refusal(true, &used) })
+    };
+    let unusable =
+        |found: Found| Candidate { unusable: why_not(&found).map(|why| why.to_string()), ..candidate(&found, sysfs) };
+    Ok(real(sysfs)?.into_iter().map(unusable).collect())
+}
+
+fn candidate(found: &Found, sysfs: &Sysfs) -> Candidate {
+    let facts = facts(found, sysfs);
+    Candidate {
+        unusable: None,
+        size: found.disk.size,
+        removable: found.disk.removable,
+        rotational: sysfs.identity(&found.disk.name).rotational,
+        name: facts.name,
+        model: facts.model,
+        serial: facts.serial,
+        wwn: facts.wwn,
+        transport: facts.transport,
+    }
+}
+
+/// A disk is excluded with all its partitions, and by any of them.
+pub(crate) fn excluded(found: &Found, sysfs: &Sysfs, consent: &Consent) -> Option<Refusal> {
+    let is_meant = |selector: &&Selector| match selector.path() {
+        Some(path) => by_path(path, sysfs).ok().flatten().is_some_and(|other| other.disk.number == found.disk.number),
+        None => {
+            let candidate = candidate(found, sysfs);
+            selector.terms().iter().all(|term| term.fits(&candidate))
         }
     };
-    Ok(real(sysfs)?.into_iter().map(candidate).collect())
+    consent.exclude.iter().find(is_meant).map(|by| Refusal::Excluded { by: by.to_string() })
 }
 
 fn real(sysfs: &Sysfs) -> Result<Vec<Found>, Error> {
@@ -274,7 +295,7 @@ mod tests {
         let (_dir, sysfs) = machine();
         let chosen = |text: &str| {
             let selector = crate::select::parse(text).unwrap();
-            let picked = pick(&selector, &candidates(&sysfs).unwrap()).unwrap();
+            let picked = pick(&selector, &candidates(&sysfs, &Consent::default()).unwrap()).unwrap();
             listed(&picked, &sysfs).unwrap()[0].disk.name.clone()
         };
         assert_eq!(chosen("transport=nvme"), "nvme0n1");
@@ -282,6 +303,23 @@ mod tests {
         assert_eq!(chosen("smallest"), "nvme0n1");
         assert_eq!(chosen("wwn=0x50"), "sda");
         assert_eq!(chosen("serial=N*"), "nvme0n1");
+    }
+
+    #[test]
+    fn what_is_excluded_is_not_chosen_by_any_name() {
+        let (_dir, sysfs) = machine();
+        let one = |text: &str, exclude: &str| {
+            let exclude = crate::select::parse_excluded(exclude).unwrap();
+            let consent = Consent { exclude, ..Consent::default() };
+            several(&crate::select::parse(text).unwrap(), &sysfs, &consent).unwrap_err().to_string()
+        };
+        let error = one("smallest", "transport=nvme; serial=S1");
+        assert!(
+            error.contains("/dev/nvme0n1 (model Fast, serial N1, 1.0 GiB): it is excluded (EXCLUDE=transport=nvme)")
+        );
+        assert!(error.contains("it is excluded (EXCLUDE=serial=S1)"), "{error}");
+        let error = one("/dev/disk/by-id/nvme-Fast_N1-part2", "/dev/disk/by-partuuid/ab-1");
+        assert_eq!(error, "refusing to write to /dev/nvme0n1p2: it is excluded (EXCLUDE=/dev/disk/by-partuuid/ab-1)");
     }
 
     #[test]
@@ -298,10 +336,10 @@ mod tests {
     fn nothing_that_fits_is_an_error_that_says_what_there_is() {
         let (_dir, sysfs) = machine();
         let selector = crate::select::parse("size>=1TB").unwrap();
-        let error = several(&selector, &sysfs, Duration::ZERO).unwrap_err().to_string();
+        let error = several(&selector, &sysfs, &Consent::default()).unwrap_err().to_string();
         assert!(error.contains("/dev/nvme0n1 (model Fast, serial N1, 1.0 GiB): its size is"), "{error}");
         let missing = Selector::from(Path::new("/dev/disk/by-id/none"));
-        let error = several(&missing, &sysfs, Duration::ZERO).unwrap_err().to_string();
+        let error = several(&missing, &sysfs, &Consent::default()).unwrap_err().to_string();
         assert!(error.contains("model Slow, serial S1"), "{error}");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
+use crate::disk::stream::Bytes;
 use crate::image::proof::{Proof, Wrong};
 
 /// Bytes that are handed over at once.
@@ -193,6 +194,8 @@ impl Read for Ahead {
         Ok(n)
     }
 }
+
+impl Bytes for Ahead {}
 
 #[cfg(test)]
 mod tests {

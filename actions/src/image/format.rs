@@ -75,6 +75,14 @@ pub enum Error {
     /// Nothing to write.
     #[error("the image is empty")]
     Empty,
+    /// It was said to be packed otherwise.
+    #[error("COMPRESSION says {said}, but the image begins like {seen}")]
+    Otherwise {
+        /// As asked for.
+        said: &'static str,
+        /// As it is.
+        seen: &'static str,
+    },
     /// It was said to be a QEMU image.
     #[error("SOURCE_FORMAT=qcow2, but the image does not begin like one")]
     NotQcow2,
@@ -113,6 +121,14 @@ pub fn packing(magic: &[u8], url: &str, unpack: Unpack) -> Result<Packing, Error
             Some(suffix) => Err(Error::Misnamed { suffix }),
             None => Ok(Packing::Plain),
         },
+    }
+}
+
+/// That the file is packed as somebody said.
+pub fn check_said(said: Option<Packing>, seen: Packing) -> Result<(), Error> {
+    match said {
+        Some(said) if said != seen => Err(Error::Otherwise { said: said.name(), seen: seen.name() }),
+        _ => Ok(()),
     }
 }
 

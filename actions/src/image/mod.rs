@@ -5,6 +5,7 @@ pub mod bmap;
 pub mod checksum;
 pub mod decode;
 pub mod format;
+pub mod member;
 pub mod proof;
 pub mod published;
 pub mod qcow2;

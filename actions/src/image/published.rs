@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use fetch::registry::{self, Access, Reference, Repository};
-use fetch::{Framing, Options};
+use fetch::{Framing, Options, Ranged};
 use spec::Code;
 
 use crate::failed::Coded;
@@ -158,6 +158,22 @@ impl Read for Whole {
 const TITLE: &str = "org.opencontainers.image.title";
 
 fn layer(reference: &Reference, title: Option<&str>, access: &Access) -> Result<Published, Error> {
+    let (mut repository, layer) = named_layer(reference, title, access)?;
+    let blob = repository.blob(&layer).map_err(Error::Registry)?;
+    Ok(Published { framing: Framing::Length(blob.length()), is_proven: true, reader: Box::new(blob) })
+}
+
+/// The same, to be read in any order and compared with what a pass over it proved.
+pub fn ranged(reference: &Reference, title: Option<&str>, access: &Access) -> Result<Ranged, Error> {
+    let (mut repository, layer) = named_layer(reference, title, access)?;
+    repository.ranged(&layer).map_err(Error::Registry)
+}
+
+fn named_layer(
+    reference: &Reference,
+    title: Option<&str>,
+    access: &Access,
+) -> Result<(Repository, registry::Descriptor), Error> {
     let mut repository = Repository::new(reference, access).map_err(Error::Registry)?;
     let image = match repository.artifact() {
         // An index: the image for this machine.
@@ -179,8 +195,8 @@ fn layer(reference: &Reference, title: Option<&str>, access: &Access) -> Result<
         };
         return Err(Error::Layers { reference: reference.to_string(), what });
     };
-    let blob = repository.blob(layer).map_err(Error::Registry)?;
-    Ok(Published { framing: Framing::Length(blob.length()), is_proven: true, reader: Box::new(blob) })
+    let layer = (*layer).clone();
+    Ok((repository, layer))
 }
 
 /// As Go names it.

@@ -9,7 +9,7 @@ use fetch::{Options, Ranged};
 use sha2::{Digest, Sha256};
 
 use crate::image::proof::{Proof, Wrong};
-use crate::image::published::{Error, Place};
+use crate::image::published::{self, Error, Place};
 use crate::image::qcow2::ReadAt;
 
 /// Bytes that are compared at once.
@@ -37,17 +37,19 @@ impl ReadAt for Ranged {
     }
 }
 
-/// Opens it; nothing for a place where that cannot be done.
-pub fn open(place: &Place, options: &Options) -> Result<Option<Box<dyn ReadAt>>, Error> {
+/// Opens it.
+pub fn open(place: &Place, options: &Options) -> Result<Box<dyn ReadAt>, Error> {
     match place {
-        Place::Web(urls) => Ok(Some(Box::new(Ranged::open(urls, options).map_err(Error::Fetch)?))),
+        Place::Web(urls) => Ok(Box::new(Ranged::open(urls, options).map_err(Error::Fetch)?)),
         Place::File(path) => {
             let failed = |source| Error::Open { path: path.clone(), source };
             let mut file = File::open(path).map_err(failed)?;
             let length = io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(failed)?;
-            Ok(Some(Box::new(OnDisk(file, length))))
+            Ok(Box::new(OnDisk(file, length)))
         }
-        Place::Registry { .. } => Ok(None),
+        Place::Registry { reference, title, access } => {
+            Ok(Box::new(published::ranged(reference, title.as_deref(), access)?))
+        }
     }
 }
 
@@ -140,7 +142,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&bytes).unwrap();
         let place = Place::File(file.path().to_owned());
-        let open = || open(&place, &Options::default()).unwrap().unwrap();
+        let open = || open(&place, &Options::default()).unwrap();
         let seen = || prove(&mut bytes.as_slice(), &Proof::default()).unwrap().unwrap();
         let mut compared = Compared::new(open(), seen());
         let mut buf = vec![0; 300_000];

@@ -6,6 +6,7 @@ use std::io::{self, Cursor, Read};
 use fetch::Framing;
 use spec::Code;
 
+use crate::disk::aligned::Piece;
 use crate::disk::stream::Bytes;
 use crate::disk::target::Content;
 use crate::failed::{Coded, Failed};
@@ -13,7 +14,10 @@ use crate::image::ahead::{Fault, Tracker, ahead};
 use crate::image::bmap::{self, Map, Mapped, Origin};
 use crate::image::checksum::{Checksum, Of};
 use crate::image::decode::decoder;
-use crate::image::format::{self, LOOK, Layout, Packing, Unpack, check_disk, is_qcow2, looks_packed, packing};
+use crate::image::format::{
+    self, LOOK, Layout, Packing, Unpack, check_disk, check_said, is_qcow2, looks_packed, packing,
+};
+use crate::image::member::{self, Member};
 use crate::image::proof::{Proof, Wrong};
 use crate::image::published::{self, Place, code_within};
 use crate::image::qcow2::{Qcow2, ReadAt};
@@ -63,6 +67,14 @@ pub enum Error {
         /// As it may be shown.
         url: String,
     },
+    /// The archive that it should be in.
+    #[error("cannot find the image in the archive {url}")]
+    Member {
+        /// As it may be shown.
+        url: String,
+        /// What is wrong.
+        source: member::Error,
+    },
     /// Its block map, or an image that it is not the map of.
     #[error("cannot use {url} with its block map")]
     Map {
@@ -81,7 +93,9 @@ impl Coded for Error {
         match self {
             Self::Read(e) => code_within(e).unwrap_or(Code::Fetch),
             Self::Unpack { .. } | Self::Format { .. } => Code::Decode,
-            Self::Uncheckable { .. } => Code::BadInput,
+            Self::Uncheckable { .. } | Self::Member { source: member::Error::Missing { .. }, .. } => Code::BadInput,
+            Self::Member { source: member::Error::Archive(e), .. } => code_within(e).unwrap_or(Code::Decode),
+            Self::Member { .. } => Code::Decode,
             Self::Digest { .. } | Self::Signature { .. } => Code::DigestMismatch,
             Self::Map { source: bmap::Error::Differs { .. } | bmap::Error::Size { .. }, .. } => Code::DigestMismatch,
             Self::Map { .. } => Code::BadInput,
@@ -103,8 +117,12 @@ pub struct Request {
     pub of: Of,
     /// Whether to unpack.
     pub unpack: Unpack,
+    /// How it has to be packed, when somebody said so.
+    pub said: Option<Packing>,
     /// What comes out of that.
     pub layout: Layout,
+    /// The name of the one file that is meant, when that is a tar archive.
+    pub member: Option<String>,
 }
 
 impl Request {
@@ -132,7 +150,9 @@ pub struct Source {
 }
 
 enum Decoder {
-    Stream(Box<dyn Read + Send>),
+    Stream(Box<dyn Bytes + Send>),
+    /// The published file itself.
+    Plain(Counted),
     Image(Qcow2),
     Mapped(Mapped),
 }
@@ -141,11 +161,29 @@ impl Read for Decoder {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Stream(stream) => stream.read(buf),
+            Self::Plain(plain) => plain.read(buf),
             Self::Image(image) => image.read(buf),
             Self::Mapped(mapped) => mapped.read(buf),
         }
     }
 }
+
+/// Says how far the reading is.
+struct Counted {
+    inner: Box<dyn Read + Send>,
+    got: u64,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.got += n as u64;
+        Ok(n)
+    }
+}
+
+impl Bytes for Counted {}
+impl Bytes for Member {}
 
 impl Source {
     /// Asks for the image and looks at its first `head` bytes; nothing is written anywhere yet.
@@ -166,6 +204,7 @@ impl Source {
         let mut magic = Vec::new();
         reader.by_ref().take(LOOK as u64).read_to_end(&mut magic).map_err(Error::Read)?;
         let packing = packing(&magic, &request.place.name(), request.unpack).map_err(of_format)?;
+        check_said(request.said, packing).map_err(of_format)?;
         let layout = is_qcow2(&magic, request.layout).map_err(of_format)?;
         let total = match file.framing {
             Framing::Length(length) => Some(length),
@@ -174,7 +213,7 @@ impl Source {
         let mut source = Self {
             decoder: None,
             total,
-            length: total.filter(|_| packing == Packing::Plain),
+            length: total.filter(|_| packing == Packing::Plain && request.member.is_none()),
             head: Cursor::default(),
             url: url.clone(),
             published: None,
@@ -185,7 +224,7 @@ impl Source {
         let mut whole: Box<dyn Read + Send> = Box::new(Cursor::new(magic).chain(reader));
         let is_plain = packing == Packing::Plain && request.proof(Of::Compressed).is_waived();
         let mut mapped = None;
-        if is_plain && map.is_some() {
+        if is_plain && map.is_some() && !file.is_proven && request.member.is_none() {
             // A server may have time for one connection only.
             drop(std::mem::replace(&mut whole, Box::new(io::empty())));
             mapped = source.mapped_file(request)?;
@@ -194,14 +233,25 @@ impl Source {
             }
         }
         if packing == Packing::Plain && request.unpack != Unpack::Never && layout {
-            source.read_image(request, whole)?;
+            source.read_image(request, whole, file.is_proven)?;
         } else if let (Some(map), Some(file)) = (&map, mapped) {
             source.decode_mapped(Mapped::new(map.clone(), Origin::File(file)), request.proof(Of::Content))?;
+        } else if is_plain && map.is_none() && !file.is_proven && request.member.is_none() {
+            // Nothing to be done with it on the way, so no thread and no copy for that.
+            let plain = Counted { inner: whole, got: 0 };
+            match request.proof(Of::Content) {
+                proof if proof.is_waived() => source.decoder = Some(Decoder::Plain(plain)),
+                proof => source.decode(Box::new(plain), proof)?,
+            }
         } else {
             let (reader, published) =
                 ahead(whole, request.proof(Of::Compressed), file.is_proven).map_err(Error::Thread)?;
             source.published = Some(published);
             let decoder = decoder(packing, Box::new(reader)).map_err(|source| Error::Unpack { url, source })?;
+            let decoder = match &request.member {
+                Some(name) => source.enter(decoder, name)?,
+                None => decoder,
+            };
             let proof = request.proof(Of::Content);
             match map {
                 Some(map) => source.decode_mapped(Mapped::new(map, Origin::Stream(decoder)), proof)?,
@@ -212,12 +262,20 @@ impl Source {
         Ok(source)
     }
 
-    /// A QEMU image is read in its own order: proven first in one pass, when that was asked for, then read again.
-    fn read_image(&mut self, request: &Request, mut whole: Box<dyn Read + Send>) -> Result<(), Failed> {
+    /// The content is one file of the archive.
+    fn enter(&mut self, archive: Box<dyn Read + Send>, name: &str) -> Result<Box<dyn Bytes + Send>, Error> {
+        let member = Member::find(archive, name);
+        let member = member.map_err(|source| Error::Member { url: self.url.clone(), source })?;
+        self.length = Some(member.size());
+        Ok(Box::new(member))
+    }
+
+    /// A QEMU image is read in its own order: proven first in one pass, when that was asked for or its name promises it,
+    /// then read again.
+    fn read_image(&mut self, request: &Request, mut whole: Box<dyn Read + Send>, proves: bool) -> Result<(), Failed> {
         let unpack = |source| Error::Unpack { url: self.url.clone(), source };
-        let unsupported = || format::Error::Unsupported("a qcow2 in a registry");
         let proof = request.proof(Of::Compressed);
-        let seen = match proof.is_waived() {
+        let seen = match proof.is_waived() && !proves {
             true => None,
             false => match random::prove(&mut whole, &proof).map_err(Error::Read)? {
                 Ok(seen) => Some(seen),
@@ -226,8 +284,7 @@ impl Source {
         };
         // A server may have time for one connection only.
         drop(whole);
-        let file = random::open(&request.place, &request.options)?;
-        let mut file = file.ok_or_else(|| Error::Format { url: self.url.clone(), source: unsupported() })?;
+        let mut file = random::open(&request.place, &request.options)?;
         if let Some(seen) = seen {
             file = Box::new(random::Compared::new(file, seen));
         }
@@ -247,7 +304,7 @@ impl Source {
         match random::open(&request.place, &request.options) {
             // A server without ranges gives it in order.
             Err(published::Error::Fetch(_)) => Ok(None),
-            other => Ok(other?),
+            other => Ok(Some(other?)),
         }
     }
 
@@ -260,7 +317,7 @@ impl Source {
         self.decode(Box::new(mapped), proof)
     }
 
-    fn decode(&mut self, decoder: Box<dyn Read + Send>, proof: Proof) -> Result<(), Error> {
+    fn decode(&mut self, decoder: Box<dyn Bytes + Send>, proof: Proof) -> Result<(), Error> {
         self.decoder = Some(Decoder::Stream(if proof.is_waived() {
             decoder
         } else {
@@ -349,6 +406,15 @@ impl Bytes for Source {
             _ => Ok(0),
         }
     }
+
+    fn piece(&mut self, most: usize) -> io::Result<Option<Piece>> {
+        match &mut self.decoder {
+            Some(Decoder::Stream(stream)) if self.head.position() == self.head.get_ref().len() as u64 => {
+                stream.piece(most)
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Content for Source {
@@ -386,6 +452,7 @@ impl Content for Source {
     fn position(&self) -> (u64, u64) {
         let done = match (&self.published, &self.decoder, &self.content) {
             (Some(tracker), ..) | (None, _, Some(tracker)) => tracker.got(),
+            (None, Some(Decoder::Plain(plain)), None) => plain.got,
             (None, Some(Decoder::Image(image)), None) => image.position(),
             (None, Some(Decoder::Mapped(mapped)), None) => mapped.position(),
             (None, ..) => self.total.unwrap_or(0),

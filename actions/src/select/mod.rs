@@ -111,6 +111,19 @@ pub fn parse_list(text: &str) -> Result<Vec<Selector>, String> {
     selector(text).map(|selector| vec![selector])
 }
 
+/// Disks that are not meant: selectors without a choice among several, separated by semicolons.
+pub fn parse_excluded(text: &str) -> Result<Vec<Selector>, String> {
+    let one = |part: &str| {
+        let selector = selector(part)?;
+        let chooses = selector.terms.iter().any(|term| matches!(term, Term::Smallest | Term::Largest));
+        if chooses || selector.count != Count::Exactly(1) || selector.partition.is_some() {
+            return Err(format!("{part:?} chooses; what is excluded is a path, or what the disks are like"));
+        }
+        Ok(selector)
+    };
+    text.split(';').map(str::trim).filter(|part| !part.is_empty()).map(one).collect()
+}
+
 fn selector(text: &str) -> Result<Selector, String> {
     let text = text.trim();
     let parts = split(text)?;

@@ -8,7 +8,9 @@ use std::fs::{self, File};
 use std::io::{Cursor, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use actions::disk::gpt::Table;
 use gpt::partition::Partition;
@@ -66,6 +68,33 @@ pub fn run(action: &str, env: &[(&str, &str)]) -> Run {
         log: String::from_utf8(output.stdout).unwrap(),
         events: lines.lines().map(|line| Event::parse(line).unwrap()).collect(),
     }
+}
+
+/// The code with which image-write failed, which is empty when it did not, and its peak memory in MiB.
+pub fn peak(env: &[(&str, &str)]) -> (String, u64) {
+    let report = tempfile::NamedTempFile::new().unwrap();
+    let mut child = bare()
+        .arg("image-write")
+        .envs(env.iter().copied())
+        .env("REPORT_PATH", report.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        // Before it becomes the program, a new process still has the memory of this one.
+        let exe = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap_or_default();
+        if !exe.ends_with("ironhook-actions") {
+            continue;
+        }
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+        peak = peak.max(line.unwrap_or(0));
+        thread::sleep(Duration::from_millis(2));
+    }
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(report.path()).unwrap()).unwrap();
+    assert_eq!(child.wait().unwrap().success(), report["failure"].is_null());
+    (report["failure"]["code"].as_str().unwrap_or_default().to_owned(), peak >> 10)
 }
 
 /// The program, with an empty environment.

@@ -1,5 +1,6 @@
 //! The inputs of `image-write`, as its help and the manual show them. Must not read them.
 
+use crate::disk::consent::{EXCLUDE, FORCE};
 use crate::input::{ALLOW_REMOVABLE, DEST_DISK, DRY_RUN, Input, Presence, WAIT_DEVICE_SECONDS, optional, or};
 
 /// The names under which a digest may be missing, as it always could.
@@ -44,8 +45,14 @@ pub const INPUTS: &[Input] = &[
         "DECOMPRESS",
         "auto (by the first bytes; the default, but under the names image2disk and oci2disk), always or never.",
     ),
+    optional(
+        "COMPRESSION",
+        "What the image has to be packed by: auto, none, gz, bz2, xz, zst or lz4; an image that begins otherwise is refused.",
+    ),
+    optional("TAR_MEMBER", "The image is this file of a tar archive, which may be packed."),
     or("VERIFY", "sample", "How much is read back from the disk and compared: none, sample or full."),
     optional("CA_BUNDLE", "PEM file of certificate authorities to trust besides the well-known ones."),
+    optional("HTTP_HEADERS", "Headers for every request to a web server, also a mirror: lines of <name>: <value>."),
     optional("REGISTRY_USERNAME", "Who asks a registry; only together with REGISTRY_PASSWORD."),
     optional("REGISTRY_PASSWORD", "His password or token."),
     or("PLAIN_HTTP", "false", "The registry speaks HTTP without TLS."),
@@ -58,17 +65,24 @@ pub const INPUTS: &[Input] = &[
     or("RETRY_ENABLED", "true", "Take up a broken transfer again."),
     or("RETRY_DURATION_MINUTES", "10", "How long to try again without any progress."),
     optional("RETRY_BUDGET_SECONDS", "The same in seconds, when set."),
+    optional("RETRIES", "How often at most to try again without any progress; 0 is never."),
     or(
         "WIPE_STALE",
         "true",
         "Also blank both ends of every partition that the disk has before, so that nothing of it is found later.",
     ),
+    or("DISCARD_FIRST", "false", "Tell the device before all that nothing on it is needed, where it can be told so."),
     or("ZERO_MODE", "punch", "punch: zeros are made by the device where it proves to do so; write: they are written."),
     optional("GROW_PARTITION", "last, or the number of a partition that shall reach as far as the disk allows."),
     or(
         "GROW_FS",
         "false",
         "Grow the ext4, xfs or btrfs in that partition, too; GROW_PARTITION is last when it is not set.",
+    ),
+    or(
+        "RANDOMIZE_GUIDS",
+        "false",
+        "Give the disk and each partition of its GPT a new GUID, for copies in one machine.",
     ),
     or("SECTOR_SIZE_POLICY", "refuse", "refuse or ignore an image that was made for sectors of another size."),
     or("FORMAT", "host_device", "As in qemuimg2disk: host_device or raw, which mean the same."),
@@ -78,6 +92,8 @@ pub const INPUTS: &[Input] = &[
     ),
     or("PROGRESS_INTERVAL_SECONDS", "3", "How often progress is a line of the log."),
     or("TEXT_LOGGING", "true", "Accepted for image2disk's sake; the log is always text."),
+    FORCE,
+    EXCLUDE,
     ALLOW_REMOVABLE,
     WAIT_DEVICE_SECONDS,
     DRY_RUN,

@@ -7,9 +7,11 @@ use fetch::registry::{Access, Credential, Reference};
 use spec::Secret;
 
 use super::inputs::{IMAGE2DISK, INPUTS, OCI2DISK, QEMUIMG2DISK};
+use crate::disk::consent::Consent;
 use crate::disk::stream::Depth;
+use crate::disk::target::How;
 use crate::image::checksum::{self, Of, Promise};
-use crate::image::format::{Layout, Unpack};
+use crate::image::format::{Layout, Packing, Unpack};
 use crate::image::proof::{self, Proof};
 use crate::image::published::Place;
 use crate::image::source::Request;
@@ -22,14 +24,12 @@ pub struct Wish {
     pub map: Option<Place>,
     pub is_unchecked_by_default: bool,
     pub disk: Selector,
-    pub depth: Depth,
-    pub is_stale_wiped: bool,
-    pub is_punched: bool,
+    pub how: How,
     pub grow: Option<Grow>,
+    pub new_guids: bool,
     pub any_sector: bool,
     pub progress: Duration,
-    pub allow_removable: bool,
-    pub wait: Duration,
+    pub consent: Consent,
     pub dry_run: bool,
 }
 
@@ -50,19 +50,23 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let disk = r.value("DEST_DISK", input::disk);
     let (proof, is_unchecked_by_default) = promise(&mut r, called, lookup);
     let of = r.value("IMG_CHECKSUM_OF", input::one_of(&[("compressed", Of::Compressed), ("content", Of::Content)]));
-    let (unpack, layout) = format(&mut r, called);
+    let (unpack, layout, said) = format(&mut r, called);
+    let member = r.optional("TAR_MEMBER", input::text);
     let map = r.optional("IMG_BMAP", input::text);
     let depths = [("none", Depth::None), ("sample", Depth::Sample), ("full", Depth::Full)];
-    let depth = r.value("VERIFY", input::one_of(&depths));
-    let is_stale_wiped = r.value("WIPE_STALE", input::boolean);
-    let is_punched = r.value("ZERO_MODE", input::one_of(&[("punch", true), ("write", false)]));
+    let how = How {
+        depth: r.value("VERIFY", input::one_of(&depths)),
+        is_stale_wiped: r.value("WIPE_STALE", input::boolean),
+        is_discarded: r.value("DISCARD_FIRST", input::boolean),
+        is_punched: r.value("ZERO_MODE", input::one_of(&[("punch", true), ("write", false)])),
+    };
     let grow = grow(&mut r);
+    let new_guids = r.value("RANDOMIZE_GUIDS", input::boolean);
     let any_sector = r.value("SECTOR_SIZE_POLICY", input::one_of(&[("refuse", false), ("ignore", true)]));
     r.value("FORMAT", input::one_of(&[("host_device", ()), ("raw", ())]));
     let progress = r.value("PROGRESS_INTERVAL_SECONDS", input::seconds);
     r.value("TEXT_LOGGING", input::boolean);
-    let allow_removable = r.value("ALLOW_REMOVABLE", input::boolean);
-    let wait = r.value("WAIT_DEVICE_SECONDS", input::seconds);
+    let consent = Consent::read(&mut r);
     let dry_run = r.value("DRY_RUN", input::boolean);
     r.finish()?;
     let place = place.unwrap_or(Place::Web(Vec::new()));
@@ -70,20 +74,18 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
         path if path.starts_with('/') => Place::File(path.into()),
         _ => Place::Web(vec![text]),
     });
-    let request = Request { place, options, proof, of, unpack, layout };
+    let request = Request { place, options, proof, of, unpack, said, layout, member };
     Ok(Wish {
         request,
         map,
         is_unchecked_by_default,
         disk,
-        depth,
-        is_stale_wiped,
-        is_punched,
+        how,
         grow,
+        new_guids,
         any_sector,
         progress,
-        allow_removable,
-        wait,
+        consent,
         dry_run,
     })
 }
@@ -97,7 +99,10 @@ fn options(r: &mut Reader<'_>) -> Options {
     let is_retried = r.value("RETRY_ENABLED", input::boolean);
     let minutes = r.value("RETRY_DURATION_MINUTES", input::minutes);
     let patience = r.optional("RETRY_BUDGET_SECONDS", input::seconds).unwrap_or(minutes);
-    Options { ca_file, stall, patience: if is_retried { patience } else { Duration::ZERO }, ..Options::default() }
+    let patience = if is_retried { patience } else { Duration::ZERO };
+    let retries = r.optional("RETRIES", input::number);
+    let headers = r.optional("HTTP_HEADERS", input::headers).unwrap_or_default();
+    Options { ca_file, stall, patience, retries, headers, ..Options::default() }
 }
 
 fn place(r: &mut Reader<'_>, called: &str, options: &Options) -> Option<Place> {
@@ -175,14 +180,31 @@ fn promise(r: &mut Reader<'_>, called: &str, lookup: Lookup<'_>) -> (Proof, bool
     (Proof { checksum: checksum.unwrap_or(Promise::Waived), signature }, is_unchecked)
 }
 
-fn format(r: &mut Reader<'_>, called: &str) -> (Unpack, Layout) {
+fn format(r: &mut Reader<'_>, called: &str) -> (Unpack, Layout, Option<Packing>) {
     let compressed = r.optional("COMPRESSED", input::boolean);
     let words = [("auto", Unpack::Auto), ("always", Unpack::Always), ("never", Unpack::Never)];
     let decompress = r.optional("DECOMPRESS", input::one_of(&words));
     let layouts = [("auto", Layout::Auto), ("raw", Layout::Raw), ("qcow2", Layout::Qcow2)];
     let layout = r.value("SOURCE_FORMAT", input::one_of(&layouts));
     let extra = r.optional("EXTRA_ARGS", extra_args).flatten();
-    (unpack(called, compressed, decompress), extra.unwrap_or(layout))
+    let packings = [
+        ("auto", None),
+        ("none", Some(Packing::Plain)),
+        ("gz", Some(Packing::Gzip)),
+        ("bz2", Some(Packing::Bzip2)),
+        ("xz", Some(Packing::Xz)),
+        ("zst", Some(Packing::Zstd)),
+        ("lz4", Some(Packing::Lz4)),
+    ];
+    let said = r.optional("COMPRESSION", input::one_of(&packings));
+    if said.is_some() && (compressed.is_some() || decompress.is_some()) {
+        r.problem("COMPRESSION says all that COMPRESSED and DECOMPRESS say: set one of them");
+    }
+    let unpack = match said {
+        Some(_) => Unpack::Auto,
+        None => unpack(called, compressed, decompress),
+    };
+    (unpack, extra.unwrap_or(layout), said.flatten())
 }
 
 /// Under its old names the action keeps their meaning, byte for byte, until `DECOMPRESS` says otherwise.
@@ -300,6 +322,27 @@ mod tests {
             matches!(place("image-write", "file:///x/y"), Ok(Place::File(path)) if path == std::path::Path::new("/x/y"))
         );
         assert!(matches!(place("image-write", "http://h/x"), Ok(Place::Web(urls)) if urls.len() == 1));
+    }
+
+    #[test]
+    fn how_the_image_is_packed_is_said_once() {
+        let wish = with(IMAGE2DISK, &[("COMPRESSION", "zst"), ("TAR_MEMBER", "disk.raw")]).unwrap();
+        assert_eq!((wish.request.unpack, wish.request.said), (Unpack::Auto, Some(Packing::Zstd)));
+        assert_eq!(wish.request.member.as_deref(), Some("disk.raw"));
+        assert_eq!(with(IMAGE2DISK, &[("COMPRESSION", "auto")]).unwrap().request.unpack, Unpack::Auto);
+        let problems = with(IMAGE2DISK, &[("COMPRESSION", "gz"), ("COMPRESSED", "true")]).err().unwrap();
+        assert!(problems.to_string().contains("set one of them"), "{problems}");
+    }
+
+    #[test]
+    fn headers_are_read_and_a_wrong_one_keeps_its_secret() {
+        let wish = with(IMAGE2DISK, &[("HTTP_HEADERS", "X-A: 1\n\nX-B:2"), ("RETRIES", "3")]).unwrap();
+        let headers: Vec<_> =
+            wish.request.options.headers.iter().map(|(name, value)| (&**name, value.expose())).collect();
+        assert_eq!(headers, [("X-A", "1"), ("X-B", "2")]);
+        assert_eq!(wish.request.options.retries, Some(3));
+        let problems = with(IMAGE2DISK, &[("HTTP_HEADERS", "X-A: 1\nhunter2")]).err().unwrap().to_string();
+        assert!(problems.contains("HTTP_HEADERS line 2") && !problems.contains("hunter2"), "{problems}");
     }
 
     #[test]

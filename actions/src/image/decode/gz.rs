@@ -4,6 +4,7 @@
 use std::io;
 
 use flate2::bufread::GzDecoder;
+use memchr::memmem;
 
 use super::damaged;
 use super::parallel::{Cut, Format, LARGEST, Unpack};
@@ -53,10 +54,9 @@ impl Format for Gzip {
 
     fn unpacker() -> io::Result<Unpack> {
         let mut decoder = libdeflater::Decompressor::new();
-        Ok(Box::new(move |piece, room| {
-            let mut out = vec![0; room];
-            match decoder.gzip_decompress(piece, &mut out) {
-                Ok(len) if len == room => Ok(out),
+        Ok(Box::new(move |piece, out| {
+            match decoder.gzip_decompress(piece, out) {
+                Ok(len) if len == out.len() => Ok(len),
                 Ok(_) => Err(damaged("a member of another length than it says")),
                 Err(e) => Err(damaged(e.to_string())),
             }
@@ -74,14 +74,13 @@ impl Format for Gzip {
 
 /// Everything that could be the header of a member, so that none is passed over.
 fn next_header(bytes: &[u8], mut from: usize) -> Option<usize> {
-    while let Some(found) = bytes.get(from..)?.iter().position(|byte| *byte == 0x1f) {
-        let at = from + found;
-        match bytes.get(at..at + 4)? {
-            [_, 0x8b, 8, flags] if flags & 0xe0 == 0 => return Some(at),
+    loop {
+        let at = from + memmem::find(bytes.get(from..)?, &[0x1f, 0x8b, 8])?;
+        match bytes.get(at + 3)? {
+            flags if flags & 0xe0 == 0 => return Some(at),
             _ => from = at + 1,
         }
     }
-    None
 }
 
 /// What a member that ends here says it unpacks to, when that can be.

@@ -1,16 +1,18 @@
 //! From packed bytes to content: gzip, bzip2, xz, zstd, lz4, with any number of members, streams and frames, on several
 //! cores where the format allows it. An end that comes too early is an error in every format. Memory is bounded whatever
-//! a file claims. Knows nothing of disks and of where the bytes come from.
+//! a file claims. Knows nothing of disks, but for how they want bytes to lie in memory, and of where the bytes come from.
 
 mod gz;
 mod lz4;
 mod parallel;
+mod pool;
 mod window;
 mod xz;
 mod zst;
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 
+use crate::disk::stream::Bytes;
 use crate::image::format::Packing;
 use window::Window;
 
@@ -20,7 +22,7 @@ pub use zst::FrameWalk;
 pub type Input = Box<dyn BufRead + Send>;
 
 /// What `input` unpacks to, until its end: bytes that do not belong to the format are an error.
-pub fn decoder(packing: Packing, input: Input) -> io::Result<Box<dyn Read + Send>> {
+pub fn decoder(packing: Packing, input: Input) -> io::Result<Box<dyn Bytes + Send>> {
     Ok(match packing {
         Packing::Plain => Box::new(input),
         Packing::Gzip => Box::new(parallel::Parallel::new(gz::Gzip::default(), Window::new(input))?),
@@ -30,6 +32,11 @@ pub fn decoder(packing: Packing, input: Input) -> io::Result<Box<dyn Read + Send
         Packing::Lz4 => Box::new(lz4::Lz4::new(input)),
     })
 }
+
+impl Bytes for Input {}
+impl Bytes for xz::Xz {}
+impl Bytes for bzip2::bufread::MultiBzDecoder<Input> {}
+impl Bytes for lz4::Lz4 {}
 
 /// How many pieces are unpacked at once.
 fn cores() -> usize {

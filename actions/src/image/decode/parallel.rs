@@ -6,10 +6,13 @@ use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use super::pool::Pool;
 use super::window::Window;
 use super::{cores, damaged};
+use crate::disk::aligned::{ALIGNMENT, Aligned, Piece};
+use crate::disk::stream::Bytes;
 
-/// Bytes that all pieces on their way may take, packed (twice: kept and copied) and unpacked.
+/// Bytes that all pieces on their way may take, packed (twice: kept and copied) and unpacked, until they are written.
 const BUDGET: usize = 96 << 20;
 /// A piece that is, or unpacks to, more than this is streamed.
 pub const LARGEST: usize = 16 << 20;
@@ -24,8 +27,8 @@ pub enum Cut {
     Alone,
 }
 
-/// Unpacks whole pieces; each thread has its own.
-pub type Unpack = Box<dyn FnMut(&[u8], usize) -> io::Result<Vec<u8>>>;
+/// Unpacks a whole piece, and says to how many bytes; each thread has its own.
+pub type Unpack = Box<dyn FnMut(&[u8], &mut [u8]) -> io::Result<usize>>;
 
 /// A format that consists of pieces.
 pub trait Format: Send + 'static {
@@ -50,16 +53,21 @@ enum State<O> {
 }
 
 struct Worker {
-    jobs: SyncSender<(Vec<u8>, usize)>,
-    results: Receiver<io::Result<Vec<u8>>>,
+    jobs: SyncSender<Job>,
+    results: Receiver<(Aligned, io::Result<usize>)>,
     thread: Option<JoinHandle<()>>,
+}
+
+struct Job {
+    packed: Vec<u8>,
+    buffer: Aligned,
+    room: usize,
 }
 
 /// A piece on its way.
 struct Flying {
     worker: usize,
     len: usize,
-    weight: usize,
 }
 
 /// The content of such a file.
@@ -69,15 +77,27 @@ pub struct Parallel<F: Format> {
     workers: Vec<Worker>,
     /// The next one to get a piece.
     turn: usize,
+    /// The next piece, its length and room, when there is no buffer for it yet.
+    waiting: Option<(usize, usize)>,
     flying: VecDeque<Flying>,
-    out: Vec<u8>,
-    out_at: usize,
+    pool: Pool,
+    out: Option<Piece>,
+}
+
+/// What comes next.
+enum Next {
+    /// What is in `out`.
+    Out,
+    /// A piece that is streamed.
+    One,
+    End,
 }
 
 impl<F: Format> Parallel<F> {
     pub fn new(format: F, window: Window) -> io::Result<Self> {
         let state = State::Cutting(window);
-        Ok(Self { format, state, workers: Vec::new(), turn: 0, flying: VecDeque::new(), out: Vec::new(), out_at: 0 })
+        let (workers, flying) = (Vec::new(), VecDeque::new());
+        Ok(Self { format, state, workers, turn: 0, waiting: None, flying, pool: Pool::new(), out: None })
     }
 
     /// Gives pieces to the threads as long as there are some and there is room; false when the next one has to be
@@ -88,47 +108,58 @@ impl<F: Format> Parallel<F> {
             self.workers = (0..cores()).map(|_| worker::<F>()).collect::<io::Result<_>>()?;
         }
         let mut dispatched: usize = self.flying.iter().map(|f| f.len).sum();
-        let mut weight: usize = self.flying.iter().map(|f| f.weight).sum();
-        while self.flying.len() < 2 * self.workers.len() && weight < BUDGET {
+        while self.flying.len() < 2 * self.workers.len() {
             if window.ahead().len() == dispatched && !window.more()? {
                 break;
             }
             let ahead = &window.ahead()[dispatched..];
-            match self.format.cut(ahead, window.has_ended())? {
-                Cut::At { len, room } => {
-                    let job = (ahead[..len].to_vec(), room);
-                    self.workers[self.turn].jobs.send(job).map_err(|_| gone())?;
-                    let flying = Flying { worker: self.turn, len, weight: 2 * len + room };
-                    dispatched += len;
-                    weight += flying.weight;
-                    self.flying.push_back(flying);
-                    self.turn = (self.turn + 1) % self.workers.len();
+            let (len, room) = match self.waiting.take() {
+                Some(waiting) => waiting,
+                None => match self.format.cut(ahead, window.has_ended())? {
+                    Cut::At { len, room } => (len, room),
+                    Cut::More => {
+                        window.more()?;
+                        continue;
+                    }
+                    Cut::Alone => return Ok(false),
+                },
+            };
+            let Some(buffer) = self.pool.get(room, BUDGET.saturating_sub(2 * (dispatched + len))) else {
+                self.waiting = Some((len, room));
+                // With nothing on its way, all buffers are with who writes.
+                if self.flying.is_empty() && self.pool.wait() {
+                    continue;
                 }
-                Cut::More => {
-                    window.more()?;
-                }
-                Cut::Alone => return Ok(false),
-            }
+                break;
+            };
+            let job = Job { packed: ahead[..len].to_vec(), buffer, room };
+            self.workers[self.turn].jobs.send(job).map_err(|_| gone())?;
+            self.flying.push_back(Flying { worker: self.turn, len });
+            dispatched += len;
+            self.turn = (self.turn + 1) % self.workers.len();
         }
         Ok(true)
     }
 
     /// The oldest piece on its way, or a switch to a stream where the cut was wrong.
     fn take(&mut self, flying: &Flying) -> io::Result<()> {
-        match self.workers[flying.worker].results.recv().map_err(|_| gone())? {
-            Ok(bytes) => {
+        let (buffer, result) = self.workers[flying.worker].results.recv().map_err(|_| gone())?;
+        match result {
+            Ok(len) => {
                 if let State::Cutting(window) = &mut self.state {
                     window.consume(flying.len);
                 }
-                self.out = bytes;
-                self.out_at = 0;
+                self.out = Some(self.pool.lend(buffer, len));
                 Ok(())
             }
             Err(e) if !F::GUESSES => Err(e),
             Err(_) => {
+                self.pool.put(buffer);
                 for later in std::mem::take(&mut self.flying) {
-                    let _ = self.workers[later.worker].results.recv().map_err(|_| gone())?;
+                    let (buffer, _) = self.workers[later.worker].results.recv().map_err(|_| gone())?;
+                    self.pool.put(buffer);
                 }
+                self.waiting = None;
                 self.format.reset();
                 self.stream()
             }
@@ -142,49 +173,68 @@ impl<F: Format> Parallel<F> {
         Ok(())
     }
 
-    fn advance(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
-        if let State::One(one) = &mut self.state {
-            let n = one.read(buf)?;
-            if n > 0 {
-                return Ok(Some(n));
+    fn next(&mut self) -> io::Result<Next> {
+        loop {
+            if self.out.as_ref().is_some_and(|out| !out.is_empty()) {
+                return Ok(Next::Out);
             }
-            if let State::One(one) = std::mem::replace(&mut self.state, State::Broken) {
-                let mut window = F::back(one);
-                let ended = window.is_empty()?;
-                self.state = State::Cutting(window);
-                return Ok(ended.then_some(0));
+            self.out = None;
+            match self.state {
+                State::Broken => return Err(damaged("it cannot be read any further")),
+                State::One(_) => return Ok(Next::One),
+                State::Cutting(_) => {}
+            }
+            let is_cut = self.dispatch()?;
+            match self.flying.pop_front() {
+                Some(flying) => self.take(&flying)?,
+                None if !is_cut => self.stream()?,
+                None => return Ok(Next::End),
             }
         }
-        let is_cut = self.dispatch()?;
-        match self.flying.pop_front() {
-            Some(flying) => self.take(&flying)?,
-            None if !is_cut => self.stream()?,
-            None => return Ok(Some(0)),
+    }
+
+    /// Of a piece that is streamed; nothing at its end.
+    fn read_one(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let State::One(one) = &mut self.state else { return Ok(0) };
+        let n = one.read(buf)?;
+        if n == 0
+            && let State::One(one) = std::mem::replace(&mut self.state, State::Broken)
+        {
+            self.state = State::Cutting(F::back(one));
         }
-        Ok(None)
+        Ok(n)
     }
 }
 
 impl<F: Format> Read for Parallel<F> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
         loop {
-            if buf.is_empty() {
-                return Ok(0);
-            }
-            if self.out_at < self.out.len() {
-                let n = (&self.out[self.out_at..]).read(buf)?;
-                self.out_at += n;
-                return Ok(n);
-            }
-            self.out = Vec::new();
-            self.out_at = 0;
-            if matches!(self.state, State::Broken) {
-                return Err(damaged("it cannot be read any further"));
-            }
-            if let Some(n) = self.advance(buf)? {
-                return Ok(n);
+            match self.next()? {
+                Next::Out => {
+                    let part = self.out.as_mut().map(|out| out.split(buf.len()));
+                    let part = part.as_deref().unwrap_or_default();
+                    buf[..part.len()].copy_from_slice(part);
+                    return Ok(part.len());
+                }
+                Next::One => match self.read_one(buf)? {
+                    0 => {}
+                    n => return Ok(n),
+                },
+                Next::End => return Ok(0),
             }
         }
+    }
+}
+
+impl<F: Format> Bytes for Parallel<F> {
+    fn piece(&mut self, most: usize) -> io::Result<Option<Piece>> {
+        let Next::Out = self.next()? else { return Ok(None) };
+        let Some(out) = self.out.as_mut().filter(|out| out.is_aligned()) else { return Ok(None) };
+        let len = out.len().min(most) / ALIGNMENT * ALIGNMENT;
+        Ok((len > 0).then(|| out.split(len)))
     }
 }
 
@@ -200,16 +250,16 @@ impl<F: Format> Drop for Parallel<F> {
 }
 
 fn worker<F: Format>() -> io::Result<Worker> {
-    let (jobs, to_do) = sync_channel::<(Vec<u8>, usize)>(2);
+    let (jobs, to_do) = sync_channel::<Job>(2);
     let (done, results) = sync_channel(2);
     let thread = thread::Builder::new().name("unpack".into()).spawn(move || {
         let mut unpack = F::unpacker();
-        for (piece, room) in to_do {
+        for Job { packed, mut buffer, room } in to_do {
             let result = match &mut unpack {
-                Ok(unpack) => unpack(&piece, room),
+                Ok(unpack) => unpack(&packed, &mut buffer[..room]),
                 Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
             };
-            if done.send(result).is_err() {
+            if done.send((buffer, result)).is_err() {
                 break;
             }
         }

@@ -43,11 +43,6 @@ impl Window {
         self.ended = len == 0;
         Ok(!self.ended)
     }
-
-    /// Whether no byte is left.
-    pub fn is_empty(&mut self) -> io::Result<bool> {
-        Ok(self.fill_buf()?.is_empty())
-    }
 }
 
 impl Read for Window {

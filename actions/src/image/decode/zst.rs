@@ -147,11 +147,7 @@ impl Format for Zstd {
 
     fn unpacker() -> io::Result<Unpack> {
         let mut decoder = zstd::bulk::Decompressor::new()?;
-        Ok(Box::new(move |piece, room| {
-            let mut out = Vec::with_capacity(room);
-            decoder.decompress_to_buffer(piece, &mut out)?;
-            Ok(out)
-        }))
+        Ok(Box::new(move |piece, out| decoder.decompress_to_buffer(piece, out)))
     }
 
     fn one(window: Window) -> io::Result<Self::One> {
