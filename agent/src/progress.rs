@@ -1,21 +1,19 @@
 //! The line between an executor and the server while an action runs: how far it is (the latest counts), what it writes
 //! (soft: the executor never waits for the server), and the other way whether it is to be ended.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use spec::event::Progress;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-/// Lines that may wait for the server.
-const WAITING: usize = 4096;
+use crate::backlog::{Lines, Waiting, backlog};
+
+/// Bytes of lines that may wait for the server.
+const WAITING: usize = 4 << 20;
 
 /// The executor's end. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reporter {
     progress: watch::Sender<Option<Progress>>,
-    log: mpsc::Sender<String>,
-    dropped: Arc<AtomicU64>,
+    log: Lines,
     cancel: watch::Receiver<Option<String>>,
 }
 
@@ -25,9 +23,7 @@ pub struct Listener {
     /// How far it is; ends with the last reporter.
     pub progress: watch::Receiver<Option<Progress>>,
     /// What it writes; ends with the last reporter.
-    pub log: mpsc::Receiver<String>,
-    /// Lines that were lost because nobody took them in time.
-    pub dropped: Arc<AtomicU64>,
+    pub log: Waiting,
     /// Ends it, with the reason.
     pub cancel: watch::Sender<Option<String>>,
 }
@@ -36,11 +32,9 @@ impl Reporter {
     /// Both ends.
     pub fn new() -> (Self, Listener) {
         let (progress, how_far) = watch::channel(None);
-        let (log, lines) = mpsc::channel(WAITING);
+        let (log, lines) = backlog(WAITING);
         let (end, cancel) = watch::channel(None);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let listener = Listener { progress: how_far, log: lines, dropped: Arc::clone(&dropped), cancel: end };
-        (Self { progress, log, dropped, cancel }, listener)
+        (Self { progress, log, cancel }, Listener { progress: how_far, log: lines, cancel: end })
     }
 
     /// Says how far it is. Never waits, never fails: progress is soft.
@@ -52,9 +46,7 @@ impl Reporter {
     /// time is only counted; the end of the log is kept elsewhere.
     pub fn log(&self, lines: &[String]) {
         for line in lines {
-            if self.log.try_send(line.clone()).is_err() {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+            self.log.push(line.clone());
         }
     }
 
@@ -92,8 +84,8 @@ mod tests {
     #[tokio::test]
     async fn lines_that_nobody_takes_are_counted_and_the_reason_for_an_end_arrives() {
         let (reporter, mut listener) = Reporter::new();
-        reporter.log(&vec!["line".to_owned(); WAITING + 3]);
-        assert_eq!(listener.dropped.load(Ordering::Relaxed), 3);
+        reporter.log(&["line".to_owned(), "x".repeat(WAITING)]);
+        assert_eq!(listener.log.dropped(), 1);
         assert_eq!(listener.log.recv().await.as_deref(), Some("line"));
         listener.cancel.send_replace(Some("by the operator".into()));
         assert_eq!(reporter.cancelled().await, "by the operator");

@@ -35,6 +35,7 @@ cases! {
     nothing_is_left_behind_by_any_end,
     an_unprivileged_action_has_only_what_its_image_declares,
     a_bad_volume_is_told_as_such,
+    a_cancel_ends_an_action_that_does_not_want_to,
 }
 
 async fn every_way_to_end_is_told_apart(kind: Kind) {
@@ -172,7 +173,11 @@ async fn ten_thousand_lines_arrive_complete_and_in_order_per_stream(kind: Kind) 
     for stream in ["out", "err"] {
         let prefix = format!("act: {stream}-");
         let got: Vec<usize> = lines.iter().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok()).collect();
-        assert!(got.iter().copied().eq(0..10_000), "{stream}: {} lines", got.len());
+        assert!(got.iter().copied().eq(0..10_000), "{stream}: {} lines on the console", got.len());
+        let prefix = format!("{stream}-");
+        let sent: Vec<usize> =
+            lab.server.seen().log.iter().filter_map(|line| line.strip_prefix(&prefix)?.parse().ok()).collect();
+        assert!(sent.iter().copied().eq(0..10_000), "{stream}: {} lines at the server", sent.len());
     }
 }
 
@@ -202,6 +207,22 @@ async fn a_bad_volume_is_told_as_such(kind: Kind) {
     let action = WorkflowAction { volumes: vec!["/proc/sys/none/such:/x".into()], ..sh("true") };
     let end = lab.run("ns/mount", action).await;
     assert!(end.0 == State::Failed && end.1.starts_with("bad_mount: ") && end.1.contains("/proc/sys/none"), "{end:?}");
+}
+
+/// Asked first, killed five seconds later.
+async fn a_cancel_ends_an_action_that_does_not_want_to(kind: Kind) {
+    let Some(lab) = Lab::start(kind) else { return };
+    lab.server.add("ns/deaf", vec![sh("trap '' TERM; echo x >> /workflow/witness; sleep 600; sleep 600")]);
+    wait_for(&lab.file("ns/deaf", "witness")).await;
+    let begun = std::time::Instant::now();
+    lab.server.cancel("by the operator");
+    let seen = lab.server.wait("its end", |seen| seen.end("ns/deaf").is_some()).await;
+    let end = seen.end("ns/deaf").unwrap();
+    assert_eq!(end.message, "cancelled: it was stopped: by the operator");
+    eprintln!("{kind:?}: ended {:?} after the cancel", begun.elapsed());
+    // 10 s are promised; a busy machine gets four times that.
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    assert_eq!(lab.left().await, Vec::<String>::new());
 }
 
 /// The test's image with a word about repeating it, in the engine.

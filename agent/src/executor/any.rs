@@ -4,7 +4,8 @@
 /// Makes the type out of the list.
 macro_rules! executors {
     ($($(#[$attribute:meta])* $variant:ident($kind:ty) = $name:literal,)*) => {
-        /// One of all executors.
+        /// One of all executors. There is one of it, so that its size does not matter.
+        #[allow(clippy::large_enum_variant)]
         #[derive(Debug)]
         pub enum Any { $($(#[$attribute])* #[allow(missing_docs)] $variant($kind),)* }
 

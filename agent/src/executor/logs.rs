@@ -1,22 +1,23 @@
-//! What a container writes: each line to the agent's own output, the last 64 KiB kept for a failure's report.
-//! The output may be a serial console, slower than anything that is written, so a thread of its own waits for it.
+//! What a container writes: each line to the server and to the agent's own output, the last 64 KiB kept for a failure's
+//! report. Neither is waited for: the server may be away, and the output may be a serial console, slower than anything
+//! that is written.
 
 use std::collections::VecDeque;
 use std::io::Write;
 
-use tokio::sync::mpsc;
+use crate::backlog::{Lines, backlog};
+use crate::progress::Reporter;
 
 /// What is kept.
 const TAIL: usize = 64 << 10;
 /// A line longer than this is cut into several, so that output without line ends cannot fill the memory.
 const LINE: usize = 8 << 10;
-/// Lines that may wait for the output.
-const WAITING: usize = 256;
+/// Bytes of lines that may wait for the output.
+const WAITING: usize = 2 << 20;
 
 /// The log of one container.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Log {
-    prefix: String,
     partial: [Vec<u8>; 2],
     tail: VecDeque<String>,
     size: usize,
@@ -32,12 +33,7 @@ pub enum Stream {
 }
 
 impl Log {
-    /// The log of an action of this name.
-    pub fn new(action: &str) -> Self {
-        Self { prefix: action.to_owned(), partial: [Vec::new(), Vec::new()], tail: VecDeque::new(), size: 0 }
-    }
-
-    /// Takes bytes as they come and gives the lines that they complete, as they are to be shown.
+    /// Takes bytes as they come and gives the lines that they complete.
     pub fn push(&mut self, stream: Stream, bytes: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
         for byte in bytes {
@@ -72,39 +68,59 @@ impl Log {
         if line.trim().is_empty() {
             return None;
         }
-        let shown = format!("{}: {line}", self.prefix);
         self.size += line.len() + 1;
-        self.tail.push_back(line);
+        self.tail.push_back(line.clone());
         while self.size > TAIL {
             self.size -= self.tail.pop_front().map_or(self.size, |line| line.len() + 1);
         }
-        Some(shown)
+        Some(line)
     }
 }
 
-/// Where lines are shown, in order, by a thread that ends with the last printer.
+/// Where lines are shown, in order, by a thread that ends with the last printer. What is too much for it is left out, and
+/// that is said in its place.
 #[derive(Clone, Debug)]
-pub struct Printer(mpsc::Sender<String>);
+pub struct Printer(Lines);
 
 impl Printer {
     /// Shows lines on `out`.
     pub fn new(mut out: impl Write + Send + 'static) -> Self {
-        let (sender, mut lines) = mpsc::channel::<String>(WAITING);
+        let (lines, mut waiting) = backlog(WAITING);
         std::thread::spawn(move || {
-            while let Some(line) = lines.blocking_recv() {
+            while let Some(line) = waiting.blocking_recv() {
                 // A closed output is no reason to stop an action.
                 let _ = writeln!(out, "{line}");
+                let dropped = waiting.dropped();
+                if dropped > 0 {
+                    let _ = writeln!(out, "[{dropped} later lines are not shown here: they came too fast]");
+                }
             }
         });
-        Self(sender)
+        Self(lines)
     }
 
-    /// Hands lines over, waiting for the output when it is behind; may be dropped at any moment.
-    pub async fn print(&self, lines: Vec<String>) {
-        for line in lines {
-            // Only a thread that has panicked takes no more.
-            let _ = self.0.send(line).await;
-        }
+    /// Hands lines over.
+    pub fn print(&self, lines: impl IntoIterator<Item = String>) {
+        lines.into_iter().for_each(|line| self.0.push(line));
+    }
+}
+
+/// Where the lines of an action go while it runs.
+#[derive(Clone, Debug)]
+pub struct Live<'a> {
+    /// The action's name, before each line there.
+    pub action: &'a str,
+    /// The agent's own output.
+    pub printer: &'a Printer,
+    /// The server.
+    pub progress: &'a Reporter,
+}
+
+impl Live<'_> {
+    /// Sends lines on their way.
+    pub fn show(&self, lines: &[String]) {
+        self.progress.log(lines);
+        self.printer.print(lines.iter().map(|line| format!("{}: {line}", self.action)));
     }
 }
 
@@ -112,24 +128,23 @@ impl Printer {
 mod tests {
     use std::io;
     use std::sync::mpsc as sync;
-    use std::time::Duration;
 
     use super::*;
 
     #[test]
     fn lines_are_put_together_per_stream() {
-        let mut log = Log::new("t");
+        let mut log = Log::default();
         let mut shown = log.push(Stream::Out, b"one\ntw");
         shown.extend(log.push(Stream::Error, b"bad\r\n"));
         shown.extend(log.push(Stream::Out, b"o\n\n\x1b[31mthree"));
         shown.extend(log.end());
         assert_eq!(log.tail(), "one\nbad\ntwo\n[31mthree");
-        assert_eq!(shown, ["t: one", "t: bad", "t: two", "t: [31mthree"]);
+        assert_eq!(shown, ["one", "bad", "two", "[31mthree"]);
     }
 
     #[test]
     fn the_tail_is_bounded_and_ends_with_the_end() {
-        let mut log = Log::new("t");
+        let mut log = Log::default();
         for i in 0..20_000 {
             log.push(Stream::Out, format!("line {i}\n").as_bytes());
         }
@@ -154,17 +169,17 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_stuck_output_blocks_no_task_and_loses_no_line() {
+    #[test]
+    fn a_stuck_output_blocks_nobody_and_what_it_cannot_take_is_said() {
         let (go, gate) = sync::channel();
         let (taken, lines) = sync::channel();
         let printer = Printer::new(Stuck(gate, taken));
-        let all: Vec<String> = (0..WAITING + 10).map(|i| i.to_string()).collect();
-        // This runtime has one thread: a print that blocked it would also stop its timers.
-        let blocked = tokio::time::timeout(Duration::from_millis(50), printer.print(all)).await;
-        assert!(blocked.is_err());
+        printer.print((0..100_000).map(|i| i.to_string()));
         drop((go, printer));
         let shown: Vec<u8> = lines.iter().flatten().collect();
-        assert!(String::from_utf8(shown).unwrap().starts_with("0\n1\n2\n"));
+        let shown = String::from_utf8(shown).unwrap();
+        let numbers: Vec<usize> = shown.lines().filter_map(|line| line.parse().ok()).collect();
+        assert!(numbers.is_sorted() && numbers.iter().copied().take(1000).eq(0..1000), "{}", numbers.len());
+        assert!(shown.contains(" later lines are not shown here"), "{}", &shown[..200]);
     }
 }

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::config::Config;
 use crate::events;
 use crate::executor::Executor;
-use crate::executor::logs::{Log, Printer, Stream};
+use crate::executor::logs::{Live, Log, Printer, Stream};
 use crate::executor::outcome::{Exit, Known, outcome};
 use crate::job::{Container, Finish, Job};
 use crate::progress::{Reporter, describe};
@@ -83,7 +83,7 @@ impl Executor for Process {
         }
         let (done, ended) = tokio::sync::watch::channel(false);
         let watching = async {
-            let mut log = Follower { log: Log::new(&job.action.name), read: 0 };
+            let mut log = Follower { log: Log::default(), read: 0 };
             let exit = self.watch(job, container, progress, &mut log).await;
             done.send_replace(true);
             (exit, log.log.tail())
@@ -105,6 +105,7 @@ impl Process {
     /// Until its end, however that comes; the log is shown as it grows.
     async fn watch(&self, job: &Job, container: &Container, progress: &Reporter, log: &mut Follower) -> Exit {
         let place = Path::new(&container.id);
+        let live = Live { action: &job.action.name, printer: &self.printer, progress };
         let elapsed = Duration::from_millis(boot_ms().saturating_sub(container.started_ms));
         let end = tokio::select! {
             exit = until_status(place) => exit,
@@ -112,8 +113,7 @@ impl Process {
             reason = progress.cancelled() => Exit::Cancelled(reason),
             () = async { loop {
                 let lines = log.grown(place);
-                progress.log(&lines);
-                self.printer.print(lines).await;
+                live.show(&lines);
                 tokio::time::sleep(LOOK).await;
             } } => Exit::Lost,
         };
@@ -125,8 +125,7 @@ impl Process {
         }
         let mut lines = log.grown(place);
         lines.extend(log.log.end());
-        progress.log(&lines);
-        self.printer.print(lines).await;
+        live.show(&lines);
         end
     }
 }

@@ -1,7 +1,6 @@
 //! `ironhook.v1`, where the server has it: whether it has is found out once a connection. What an action tells while it
 //! runs is soft and goes out beside it; the answers to its lease come back to the executor.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proto::convert::{self, Attempt};
@@ -12,11 +11,13 @@ use proto::ironhook::{
 use spec::event::Progress;
 use spec::phase::Phase;
 use spec::{Failure, Secret, WorkerId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::answers::{answered, describe, refusal, transport};
+use crate::backlog::Waiting;
 use crate::progress::Listener;
 
 /// Progress and log go out at most this often.
@@ -159,17 +160,16 @@ impl Machine {
     pub fn forward(&self, attempt: Attempt, listener: Listener) -> impl Future<Output = ()> + Send + use<> {
         let (machine, absent) = (self.client.clone(), self.is_absent());
         async move {
-            let Listener { progress, log, dropped, cancel } = listener;
+            let Listener { progress, log, cancel } = listener;
             if absent {
                 let _nobody_cancels = cancel;
                 drop(log);
                 return until_end(progress).await;
             }
-            let taken = move || dropped.swap(0, Ordering::Relaxed);
             let told = async {
                 tokio::join!(
                     send_progress(machine.clone(), &attempt, progress),
-                    send_log(machine.clone(), &attempt, log, taken),
+                    send_log(machine.clone(), &attempt, log),
                 );
             };
             tokio::select! {
@@ -196,53 +196,58 @@ async fn send_progress(
             Err(error) => tracing::debug!(%attempt, "progress not sent: {}", describe(&error)),
             Ok(_) => {}
         }
-        tokio::time::sleep(PAUSE).await;
+        // The end cuts the pause short.
+        let _ = timeout(PAUSE, until_end(progress.clone())).await;
     }
 }
 
-async fn send_log(
-    mut machine: MachineClient<Channel>,
-    attempt: &Attempt,
-    mut log: mpsc::Receiver<String>,
-    dropped: impl Fn() -> u64,
-) {
+/// What cannot be sent now is sent later, in its order; how much may wait is the backlog's affair.
+async fn send_log(mut machine: MachineClient<Channel>, attempt: &Attempt, mut log: Waiting) {
     let mut held = None;
-    loop {
-        let Some(first) = (match held.take() {
-            Some(line) => Some(line),
-            None => log.recv().await,
-        }) else {
-            return;
-        };
-        let mut lines = vec![first];
-        let mut bytes = lines[0].len();
-        while lines.len() < LINES {
-            match log.try_recv() {
-                Ok(line) if bytes + line.len() > LINES_BYTES => {
-                    held = Some(line);
-                    break;
+    let mut next = Instant::now();
+    while let Some(lines) = batch(&mut log, &mut held, next).await {
+        let message = LogLines { action: Some(convert::action_ref(attempt)), lines, dropped: log.dropped() };
+        loop {
+            match machine.report_log(message.clone()).await {
+                Err(error) if error.code() == Code::Unimplemented => {
+                    while log.recv().await.is_some() {}
+                    return;
                 }
-                Ok(line) => {
-                    bytes += line.len();
-                    lines.push(line);
+                Err(error) => {
+                    tracing::debug!(%attempt, "log not sent: {}", describe(&error));
+                    if !transport(&error) {
+                        break;
+                    }
+                    tokio::time::sleep(PAUSE).await;
                 }
-                Err(_) => break,
+                Ok(_) => break,
             }
         }
-        let full = lines.len() == LINES || held.is_some();
-        let message = LogLines { action: Some(convert::action_ref(attempt)), lines, dropped: dropped() };
-        match machine.report_log(message).await {
-            Err(error) if error.code() == Code::Unimplemented => {
-                while log.recv().await.is_some() {}
-                return;
-            }
-            Err(error) => tracing::debug!(%attempt, "log not sent: {}", describe(&error)),
-            Ok(_) => {}
+        next = Instant::now() + PAUSE;
+    }
+}
+
+/// The next lines, not before `next` unless they fill a message or are the last.
+async fn batch(log: &mut Waiting, held: &mut Option<String>, next: Instant) -> Option<Vec<String>> {
+    let first = match held.take() {
+        Some(line) => line,
+        None => log.recv().await?,
+    };
+    let mut bytes = first.len();
+    let mut lines = vec![first];
+    // What is there is taken even when the time has come.
+    while let Ok(Some(line)) = timeout_at(next, log.recv()).await {
+        bytes += line.len();
+        if bytes > LINES_BYTES {
+            *held = Some(line);
+            break;
         }
-        if !full && !log.is_closed() {
-            tokio::time::sleep(PAUSE).await;
+        lines.push(line);
+        if lines.len() == LINES {
+            break;
         }
     }
+    Some(lines)
 }
 
 /// Ends only with whoever calls it: what cannot be asked goes on.

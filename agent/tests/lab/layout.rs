@@ -10,6 +10,11 @@ const TOOLS: [&str; 14] =
 
 /// Adds the image to the layout; `labels` as JSON.
 pub fn add(layout: &Path, name: &str, labels: &str) {
+    add_with(layout, name, labels, &[]);
+}
+
+/// The same, with a file of these bytes in it.
+pub fn add_with(layout: &Path, name: &str, labels: &str, noise: &[u8]) {
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let blob = |kind: &str, bytes: &[u8]| {
@@ -17,7 +22,7 @@ pub fn add(layout: &Path, name: &str, labels: &str) {
         fs::write(blobs.join(&digest), bytes).unwrap();
         serde_json::json!({"mediaType": kind, "digest": format!("sha256:{digest}"), "size": bytes.len()})
     };
-    let layer = blob("application/vnd.oci.image.layer.v1.tar", &root());
+    let layer = blob("application/vnd.oci.image.layer.v1.tar", &root(noise));
     let labels: serde_json::Value = serde_json::from_str(labels).unwrap();
     let config =
         serde_json::json!({"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"], "Labels": labels}});
@@ -33,7 +38,7 @@ pub fn add(layout: &Path, name: &str, labels: &str) {
     fs::write(path, index.to_string()).unwrap();
 }
 
-fn root() -> Vec<u8> {
+fn root(noise: &[u8]) -> Vec<u8> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists()).unwrap();
     let mut tar = tar::Builder::new(Vec::new());
     let header = |kind: tar::EntryType, size: usize| {
@@ -51,6 +56,9 @@ fn root() -> Vec<u8> {
     }
     let bytes = fs::read(busybox).unwrap();
     tar.append_data(&mut header(tar::EntryType::Regular, bytes.len()), "bin/busybox", bytes.as_slice()).unwrap();
+    if !noise.is_empty() {
+        tar.append_data(&mut header(tar::EntryType::Regular, noise.len()), "noise", noise).unwrap();
+    }
     for tool in TOOLS {
         tar.append_link(&mut header(tar::EntryType::Symlink, 0), format!("bin/{tool}"), "busybox").unwrap();
     }

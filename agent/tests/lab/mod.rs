@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-mod layout;
+pub mod layout;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -35,6 +35,7 @@ pub struct Lab {
     pub serving: Serving,
     pub agent: Option<Child>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// Whether this host can do it; a skip is always seen, around the capture of the test harness.
@@ -61,6 +62,10 @@ impl Lab {
     }
 
     pub fn start_with(kind: Kind, arguments: &[&str]) -> Option<Self> {
+        Self::start_in(kind, arguments, &[])
+    }
+
+    pub fn start_in(kind: Kind, arguments: &[&str], environment: &[(&str, &str)]) -> Option<Self> {
         if !can(kind) {
             return None;
         }
@@ -73,7 +78,8 @@ impl Lab {
             layout::add(&images, &format!("docker.io/library/{REPEATABLE}"), r#"{"dev.ironhook.repeat": "safe"}"#);
         }
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut lab = Self { kind, dir, server, serving, agent: None, arguments };
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut lab = Self { kind, dir, server, serving, agent: None, arguments, environment };
         lab.start_agent();
         Some(lab)
     }
@@ -102,7 +108,7 @@ impl Lab {
                 command
             }
         };
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").envs(self.environment.iter().cloned());
         command
     }
 
@@ -111,7 +117,10 @@ impl Lab {
         let executor = if self.kind == Kind::Docker { "docker" } else { "crun" };
         command.arg(format!("--executor={executor}")).arg(format!("--images={}", path("images")));
         command.args(["--privileges=declared", "--retry-interval=200ms"]);
-        command.arg(format!("--run-dir={}", path("run"))).arg(format!("--worker-dir={}", path("worker")));
+        if !self.arguments.iter().any(|argument| argument.starts_with("--run-dir=")) {
+            command.arg(format!("--run-dir={}", path("run")));
+        }
+        command.arg(format!("--worker-dir={}", path("worker")));
         if let Some(socket) = std::env::var_os("IRONHOOK_TEST_DOCKER") {
             command.arg("--docker-socket").arg(socket);
         }

@@ -2,10 +2,10 @@
 //! One that cannot be loaded is told and reported, and keeps nobody from working.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 use spec::boot::BootCode;
-use spec::paths::{IMAGES_READY, SITE_IMAGES};
+use spec::paths::{BUILTIN_IMAGES, IMAGES_READY, SITE_IMAGES};
 use sys::clock;
 
 use crate::chain;
@@ -16,11 +16,22 @@ use crate::failure;
 
 const STEP: &str = "images";
 
+/// What brings images, the initramfs itself and the site, as far as they do.
+pub fn layouts() -> Vec<PathBuf> {
+    fetch::layouts(&[BUILTIN_IMAGES, SITE_IMAGES])
+}
+
+/// For a message.
+pub fn named(layouts: &[PathBuf]) -> String {
+    layouts.iter().map(|layout| layout.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
 /// Loads all of them and says that it is done.
 pub fn load(docker: &Docker) {
     let started = clock::boot_ms();
-    match layout(Path::new(SITE_IMAGES)) {
-        Ok(images) => load_all(docker, &images, started),
+    let found: Result<Vec<_>, _> = layouts().iter().map(|dir| layout(dir)).collect();
+    match found {
+        Ok(images) => load_all(docker, &images.into_iter().flatten().collect::<Vec<_>>(), started),
         Err(error) => failure::tell(STEP, BootCode::ImageLoad, &chain(&error)),
     }
     if let Err(error) = fs::write(IMAGES_READY, "") {
@@ -52,7 +63,7 @@ fn load_all(docker: &Docker, images: &[Embedded], started: u64) {
         failure::forget(STEP);
     }
     if loaded > 0 {
-        phase(STEP, started, format_args!("{loaded} images of {SITE_IMAGES} are in the engine"));
+        phase(STEP, started, format_args!("{loaded} images of {} are in the engine", named(&layouts())));
     }
 }
 

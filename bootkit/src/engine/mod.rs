@@ -21,7 +21,7 @@ use self::dockerd::DockerdError;
 use self::facts::FactsError;
 use self::plan::Plan;
 
-pub use self::embedded::available;
+pub use self::embedded::{available, layouts, named};
 use crate::config::{self, ConfigError};
 use crate::console::say;
 use crate::failure::Coded;

@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use spec::boot::BootCode;
 use spec::cmdline::Cmdline;
-use spec::paths::{AUTHORITIES, DOCKER_SOCKET, IMAGES_READY, SITE_IMAGES};
+use spec::paths::{AUTHORITIES, DOCKER_SOCKET, IMAGES_READY};
 use sys::child::end_on_signals;
 
 use self::image::ImageError;
 use self::plan::{Env, Plan, PlanError};
 use crate::config::{self, ConfigError};
 use crate::console::Waiting;
+use crate::engine;
 use crate::failure::{self, Coded};
 use crate::lease::{self, LeaseError};
 
@@ -103,12 +104,14 @@ fn become_agent(agent: &Path, env: &Env) -> WorkerError {
     WorkerError::Run { path: agent.to_owned(), source: error }
 }
 
-/// A worker that comes before its images would ask a registry for them.
+/// A worker that comes before its images would ask a registry for them. One without an engine reads them itself.
 fn wait_for_images() {
-    if !Path::new(SITE_IMAGES).join("index.json").exists() {
+    let no_engine = std::env::var_os("IRONHOOK_EXECUTOR").is_some_and(|executor| executor == "crun");
+    let layouts = engine::layouts();
+    if no_engine || layouts.is_empty() {
         return;
     }
-    let mut waiting = Waiting::new(STEP, format!("the engine to have the images of {SITE_IMAGES}"));
+    let mut waiting = Waiting::new(STEP, format!("the engine to have the images of {}", engine::named(&layouts)));
     while !Path::new(IMAGES_READY).exists() {
         waiting.still("");
         thread::sleep(LOOK);

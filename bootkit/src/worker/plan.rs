@@ -1,9 +1,9 @@
 //! Who works on this machine: our agent, or a worker image by Hook's rules, and with what. Pure.
 
 use spec::cmdline::{
-    Cmdline, DOCKER_REGISTRY, GRPC_AUTHORITY, GRPC_CERT_URL, HTTP_PROXY, HTTPS_PROXY, IRONHOOK_ACTIONS,
-    IRONHOOK_CONFIG, IRONHOOK_TICKET, IRONHOOK_WORKER, Key, NO_PROXY, REGISTRY_PASSWORD, REGISTRY_USERNAME,
-    TINK_WORKER_IMAGE, TINKERBELL_INSECURE_TLS, TINKERBELL_TLS, WORKER_ID,
+    Cmdline, DOCKER_REGISTRY, GRPC_AUTHORITY, GRPC_CERT_URL, HTTP_PROXY, HTTPS_PROXY, INSECURE_REGISTRIES,
+    IRONHOOK_ACTIONS, IRONHOOK_CONFIG, IRONHOOK_TICKET, IRONHOOK_WORKER, Key, NO_PROXY, REGISTRY_PASSWORD,
+    REGISTRY_USERNAME, TINK_WORKER_IMAGE, TINKERBELL_INSECURE_TLS, TINKERBELL_TLS, WORKER_ID,
 };
 use spec::id::IdError;
 use spec::{Mac, Secret, WorkerId};
@@ -140,10 +140,12 @@ fn builtin(line: &Cmdline, authority: &str, id: &WorkerId, ca: Option<&str>) -> 
         ("WORKER_ID", Secret::new(id.to_string())),
         ("ID", Secret::new(id.to_string())),
     ];
-    let passed: [(&Key, &'static str); 5] = [
+    let passed: [(&Key, &'static str); 6] = [
         (&DOCKER_REGISTRY, "DOCKER_REGISTRY"),
         (&REGISTRY_USERNAME, "REGISTRY_USERNAME"),
         (&REGISTRY_PASSWORD, "REGISTRY_PASSWORD"),
+        // For images that crun reads without an engine.
+        (&INSECURE_REGISTRIES, "INSECURE_REGISTRIES"),
         (&IRONHOOK_ACTIONS, "IRONHOOK_ACTIONS"),
         (&IRONHOOK_TICKET, "IRONHOOK_TICKET"),
     ];

@@ -23,12 +23,15 @@ pub enum Fault {
     Truncated,
     /// A byte of a layer is another.
     Flipped,
+    /// A layer is announced as a terabyte and never ends.
+    Endless,
 }
 
 #[derive(Default)]
 struct State {
     fault: Option<(Fault, u32)>,
     made: u32,
+    authorized: u32,
     requests: Vec<String>,
 }
 
@@ -72,6 +75,11 @@ impl Proxy {
         self.0.lock().unwrap().requests.clone()
     }
 
+    /// How many requests said who asks.
+    pub fn authorized(&self) -> u32 {
+        self.0.lock().unwrap().authorized
+    }
+
     fn due(&self, line: &str) -> Option<Fault> {
         let mut state = self.0.lock().unwrap();
         state.requests.push(line.to_owned());
@@ -91,6 +99,9 @@ impl Proxy {
     fn pass_on(&self, mut client: TcpStream, upstream: &str) {
         let Some(head) = head(&mut BufReader::new(&client)) else { return };
         let fault = self.due(&head[0]);
+        if head.iter().any(|line| line.to_ascii_lowercase().starts_with("authorization:")) {
+            self.0.lock().unwrap().authorized += 1;
+        }
         if let Some(Fault::Status(status, code)) = fault {
             let body = format!(r#"{{"errors":[{{"code":"{code}","message":"as the test wants it"}}]}}"#);
             let _ = write!(
@@ -122,7 +133,12 @@ impl Proxy {
             .iter()
             .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<u64>().ok());
         let large = large.is_some_and(|length| length > 1_000_000);
-        let text: String = head.iter().map(|line| format!("{line}\r\n")).collect();
+        let endless = large && fault == Some(Fault::Endless);
+        let text = |line: &String| match line.to_ascii_lowercase().starts_with("content-length:") && endless {
+            true => format!("Content-Length: {}\r\n", 1_u64 << 40),
+            false => format!("{line}\r\n"),
+        };
+        let text: String = head.iter().map(text).collect();
         if write!(client, "{text}\r\n").is_err() {
             return;
         }
@@ -135,6 +151,11 @@ impl Proxy {
                 } else {
                     let _ = client.shutdown(Shutdown::Both);
                 }
+            }
+            Some(Fault::Endless) => {
+                let _ = std::io::copy(&mut answer, &mut client);
+                // Until the other side goes.
+                let _ = client.read(&mut [0]);
             }
             Some(Fault::Flipped) => {
                 let mut body = Vec::new();

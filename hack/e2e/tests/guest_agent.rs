@@ -6,12 +6,13 @@
 #[path = "../../../agent/tests/lab/layout.rs"]
 mod layout;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use e2e::guest::{Flavour, Guest};
 use e2e::lab::Places;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PLAIN: &str = "ironhook-test:1";
 const SMALL: &str = "ironhook-test-small:1";
@@ -24,8 +25,26 @@ const CAPABLE: &str =
 const BOUNDED: &str = "grep -q 'CapEff:.00000000a84425fb' /proc/self/status || exit 3; test -e /dev/mem || exit 4; echo x > /proc/sys/kernel/hostname && exit 5; exit 0";
 
 fn workflow(image: &str, script: &str) -> String {
-    let action = serde_json::json!({"name": "a", "image": image, "command": ["/bin/sh", "-c", script], "timeout": 120});
-    serde_json::json!({"tasks": [{"name": "t", "actions": [action]}]}).to_string()
+    let action = json!({"name": "a", "image": image, "command": ["/bin/sh", "-c", script], "timeout": 120});
+    json!({"tasks": [{"name": "t", "actions": [action]}]}).to_string()
+}
+
+/// A machine with an engine, our agent, crun, and the images of the tests for both executors.
+fn machine(name: &str, places: &Places, layout: &Path) -> Guest {
+    layout::add(layout, &format!("docker.io/library/{PLAIN}"), "{}");
+    layout::add(layout, &format!("docker.io/library/{SMALL}"), LIMITS);
+    let mut guest = Guest::new(name, &["sh", "/etc/script"]);
+    guest.flavour = Flavour::Engine;
+    guest.memory_mib = 2048;
+    guest.payload.program("curl").unwrap();
+    guest.payload.program("crun").unwrap();
+    guest.payload.file(&places.programs.join("ironhook-agent"), "/usr/bin/ironhook-agent");
+    for (name, path) in files(layout) {
+        guest.payload.file(&path, &format!("/images/{name}"));
+    }
+    let layer = files(layout).into_iter().map(|(_, path)| path).max_by_key(|path| path.metadata().unwrap().len());
+    guest.payload.file(&layer.unwrap(), "/root.tar");
+    guest
 }
 
 #[test]
@@ -33,20 +52,7 @@ fn workflow(image: &str, script: &str) -> String {
 fn privileged_and_limited_actions_run_in_the_guest_under_docker_and_crun() {
     let places = Places::find().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    layout::add(dir.path(), &format!("docker.io/library/{PLAIN}"), "{}");
-    layout::add(dir.path(), &format!("docker.io/library/{SMALL}"), LIMITS);
-    let mut guest = Guest::new("agent", &["sh", "/etc/script"]);
-    guest.flavour = Flavour::Engine;
-    guest.memory_mib = 2048;
-    guest.payload.program("curl").unwrap();
-    guest.payload.program("crun").unwrap();
-    let agent = places.programs.join("ironhook-agent");
-    guest.payload.file(&agent, "/usr/bin/ironhook-agent");
-    for (name, path) in files(dir.path()) {
-        guest.payload.file(&path, &format!("/images/{name}"));
-    }
-    let layer = files(dir.path()).into_iter().map(|(_, path)| path).max_by_key(|path| path.metadata().unwrap().len());
-    guest.payload.file(&layer.unwrap(), "/root.tar");
+    let mut guest = machine("agent", &places, dir.path());
     let cases = [
         ("capable", "docker", "privileged", PLAIN, CAPABLE, ""),
         ("capable", "crun", "privileged", PLAIN, CAPABLE, ""),
@@ -80,6 +86,150 @@ fn privileged_and_limited_actions_run_in_the_guest_under_docker_and_crun() {
         assert_eq!(found, code, "{name} under {executor}: {result:#}");
     }
 }
+
+/// What can go wrong with an action: a name, its code, and the action, without its name.
+fn failures() -> [(&'static str, &'static str, Value); 10] {
+    let sh = |image: &str, script: &str| json!({"image": image, "command": ["/bin/sh", "-c", script]});
+    let with = |mut action: Value, key: &str, value: Value| {
+        action[key] = value;
+        action
+    };
+    let waits = "echo begun > /workflow/witness; sleep 600";
+    [
+        ("exit", "exit_status", sh(PLAIN, "echo last words >&2; exit 7")),
+        // The first process of a container is deaf to its own signals, so a child is ended, as shells tell it on.
+        ("signal", "signal", sh(PLAIN, "sh -c 'kill -9 $$'; exit $?")),
+        ("memory", "out_of_memory", sh(SMALL, GREEDY)),
+        ("timeout", "timeout", with(sh(PLAIN, "sleep 600"), "timeout", json!(5))),
+        ("pull", "image_pull", sh("127.0.0.1:9/no/registry:1", "true")),
+        ("start", "start", with(sh(PLAIN, ""), "command", json!(["/absent"]))),
+        ("lost", "lost", sh(PLAIN, waits)),
+        ("image", "image_not_found", sh("127.0.0.1:5000/no/such:1", "true")),
+        ("mount", "bad_mount", with(sh(PLAIN, "true"), "volumes", json!(["/proc/sys/none/such:/x"]))),
+        ("full", "no_space", sh(PLAIN, "true")),
+    ]
+}
+
+fn objects(executor: &str, name: &str, action: &Value) -> String {
+    let mut action = action.clone();
+    action["name"] = json!("act");
+    let timeout = action["timeout"].as_u64().unwrap_or(300);
+    action["timeout"] = json!(timeout);
+    let name = format!("{name}-{executor}");
+    let template = json!({"version": "0.1", "name": name, "global_timeout": 1800, "tasks": [{"name": "os", "worker": "{{.device_1}}", "actions": [action]}]});
+    let object = |kind: &str, spec: Value| json!({"apiVersion": "tinkerbell.org/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": spec});
+    let workflow = json!({"templateRef": name, "hardwareRef": executor, "hardwareMap": {"device_1": mac(executor)}});
+    format!("{}\n---\n{}\n", object("Template", json!({"data": template.to_string()})), object("Workflow", workflow))
+}
+
+fn mac(executor: &str) -> &'static str {
+    if executor == "docker" { "02:00:00:00:00:01" } else { "02:00:00:00:00:02" }
+}
+
+fn hardware(executor: &str) -> String {
+    let interface = json!({"netboot": {"allowPXE": true, "allowWorkflow": true}, "dhcp": {"mac": mac(executor), "ip": {"address": "127.0.0.1", "netmask": "255.0.0.0"}}});
+    json!({"apiVersion": "tinkerbell.org/v1alpha1", "kind": "Hardware", "metadata": {"name": executor, "namespace": "default"}, "spec": {"interfaces": [interface]}})
+        .to_string()
+}
+
+#[test]
+#[ignore = "make test-full: a VM"]
+fn ten_failures_are_told_apart_by_get_workflow_under_docker_and_crun() {
+    let places = Places::find().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut guest = machine("failures", &places, dir.path());
+    guest.memory_mib = 3072;
+    guest.payload.file(&places.programs.join("ironhook"), "/usr/bin/ironhook");
+    guest.payload.program("docker-registry").unwrap();
+    guest.payload.text("/etc/serve.yaml", SERVE);
+    guest.payload.text("/etc/registry.yaml", REGISTRY);
+    guest.payload.text("/etc/hardware.yaml", &format!("{}\n---\n{}\n", hardware("docker"), hardware("crun")));
+    for (name, _, action) in failures() {
+        for executor in ["docker", "crun"] {
+            guest.payload.text(&format!("/etc/{name}-{executor}.yaml"), &objects(executor, name, &action));
+        }
+    }
+    let names = failures().map(|(name, ..)| name).join(" ");
+    guest.payload.text("/etc/script", &[PREPARE, &FAIL.replace("NAMES", &names)].concat());
+    let ended = guest.run(&places).unwrap();
+    assert_eq!(ended.status, 0, "{}", ended.output);
+    for executor in ["docker", "crun"] {
+        let mut sentences = BTreeSet::new();
+        for (name, code, _) in failures() {
+            let line = |kind: &str| {
+                let prefix = format!("{kind} {name} {executor} ");
+                ended.output.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default()
+            };
+            let workflow: Value = serde_json::from_str(line("JSON")).unwrap_or_default();
+            let failure = &workflow["status"]["tasks"][0]["actions"][0]["failure"];
+            assert_eq!(failure["code"], code, "{name} under {executor}: {workflow:#}\n{}", ended.output);
+            let message = failure["message"].as_str().unwrap();
+            assert!(sentences.insert(message.to_owned()), "{name} under {executor}: {message:?} is said twice");
+            let text = line("TEXT");
+            assert!(text.contains(code) && text.contains(message), "{name} under {executor}: {text}");
+            eprintln!("{executor:>6}  {code:<15}  {message}");
+        }
+    }
+}
+
+const SERVE: &str = "address: 127.0.0.1
+state: /var/state
+artifacts: /var/none
+loaders: /var/none
+files: /var/none
+dhcp: off
+tftp: off
+http: {listen: \"127.0.0.1:7080\"}
+grpc: {listen: \"127.0.0.1:42113\"}
+metadata: {listen: \"127.0.0.1:50061\"}
+api: {listen: \"127.0.0.1:7480\"}
+";
+const REGISTRY: &str = "version: 0.1\nlog: {level: warn}\nstorage: {filesystem: {rootdirectory: /var/registry}}\nhttp: {addr: \"127.0.0.1:5000\"}\n";
+
+/// A server, a registry and two agents; each workflow to its end, one after the other for each agent.
+const FAIL: &str = r#"
+export IRONHOOK_SERVER=http://127.0.0.1:7480
+mkdir -p /var/state /var/none /var/registry /worker/docker /worker/crun
+ironhook serve --config /etc/serve.yaml >/tmp/server.log 2>&1 &
+docker-registry serve /etc/registry.yaml >/tmp/registry.log 2>&1 &
+i=0
+until ironhook get hardware >/tmp/said 2>&1; do i=$((i+1)); test $i -lt 120 || { cat /tmp/said /tmp/server.log; exit 6; }; sleep 1; done
+ironhook apply -f /etc/hardware.yaml || exit 5
+one() {
+    name=$1-$2
+    test $1 != full || mount -t tmpfs -o nr_inodes=1 none /worker/$2 || return 1
+    ironhook apply -f /etc/$name.yaml >/tmp/applied-$2 || { cat /tmp/applied-$2; return 1; }
+    i=0
+    while :; do
+        ironhook get workflow $name -o json >/tmp/$name.json
+        grep -q '"state": *"\(FAILED\|TIMEOUT\|SUCCESS\)"' /tmp/$name.json && break
+        if test $1 = lost && test -e /worker/$2/default/$name/witness; then
+            rm /worker/$2/default/$name/witness
+            if test $2 = crun; then pkill -9 -f 'ironhook-agent shim'; else
+                id=$(curl -sf --unix-socket /run/docker/docker.sock http://d/containers/json | grep -o '"Id":"[0-9a-f]*"' | head -n 1 | cut -d '"' -f 4)
+                curl -sf -X DELETE --unix-socket /run/docker/docker.sock "http://d/containers/$id?force=1"
+            fi
+        fi
+        i=$((i+1)); test $i -lt 180 || break; sleep 1
+    done
+    test $1 != full || umount /worker/$2
+    echo "JSON $1 $2 $(tr -d '\n' </tmp/$name.json)" >>/tmp/said-$2
+    echo "TEXT $1 $2 $(ironhook get workflow $name | tr '\n' ' ')" >>/tmp/said-$2
+}
+all() {
+    ironhook-agent --executor=$1 --id=$2 --tinkerbell-grpc-authority=127.0.0.1:42113 --tinkerbell-tls=false \
+        --privileges=declared --images=/images --insecure-registries=127.0.0.1:5000,127.0.0.1:9 --pull-timeout=5s \
+        --docker-socket=/run/docker/docker.sock --run-dir=/run/ironhook/$1 --worker-dir=/worker/$1 >/tmp/agent-$1 2>&1 &
+    for name in NAMES; do one $name $1; done
+}
+all docker 02:00:00:00:00:01 &
+first=$!
+all crun 02:00:00:00:00:02 &
+wait $first; wait $!
+cat /tmp/said-docker /tmp/said-crun
+for log in agent-docker agent-crun server.log; do echo "== $log"; tail -n 60 /tmp/$log; done
+exit 0
+"#;
 
 /// The image for the engine, under both names; a place with no room.
 const PREPARE: &str = r#"

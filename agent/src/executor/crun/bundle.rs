@@ -26,6 +26,8 @@ pub struct Request<'a> {
     pub own: Vec<String>,
     /// User and group, looked up in the image.
     pub user: (u32, u32),
+    /// On this machine, in the shim's mounts: its root file system.
+    pub root: PathBuf,
     /// Host name in the container.
     pub hostname: String,
     /// Its own group; none where groups cannot be used.
@@ -76,7 +78,7 @@ pub fn config(request: &Request<'_>) -> Result<Value, Failure> {
             "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
             "noNewPrivileges": false,
         },
-        "root": {"path": "root", "readonly": false},
+        "root": {"path": request.root, "readonly": false},
         "hostname": request.hostname,
         "mounts": mounts,
         "linux": {

@@ -12,6 +12,7 @@ fn request<'a>(action: &'a Action, config: &'a ImageConfig, privileges: &'a Priv
         privileges,
         own: Privileges::all().granted(),
         user: (0, 0),
+        root: "/run/ironhook/root".into(),
         hostname: "h".into(),
         cgroup: Some("/ironhook/x".into()),
         workflow: "/worker/default/install".into(),

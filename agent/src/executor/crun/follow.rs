@@ -1,63 +1,44 @@
-//! What a container of crun writes: two files that grow, each in its own order, shown while it runs and read to their end.
+//! What a container of crun writes: two streams, each in its own order, sent on while it runs and read to their end.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::executor::logs::{Log, Printer, Stream};
-use crate::progress::Reporter;
+use super::output::Reader;
+use crate::executor::logs::{Live, Log, Stream};
 
 /// Between two looks; the end is told, not looked for.
 const LOOK: Duration = Duration::from_millis(100);
-/// Read at once.
-const PIECE: u64 = 256 << 10;
+/// For what is left after the end: a process that outlives its container may write for ever.
+const LAST: Duration = Duration::from_secs(5);
 
-/// Shows both streams until `ended`, and to their end then; gives the last 64 KiB.
-pub async fn log(
-    paths: [PathBuf; 2],
-    action: &str,
-    printer: &Printer,
-    progress: &Reporter,
-    mut ended: watch::Receiver<bool>,
-) -> String {
-    let mut log = Log::new(action);
-    let mut offsets = [0; 2];
+/// Sends both streams on until `ended`, and to their end then; gives the last 64 KiB.
+pub async fn log(paths: [PathBuf; 2], live: &Live<'_>, mut ended: watch::Receiver<bool>) -> String {
+    let mut log = Log::default();
+    let mut readers = paths.map(Reader::new);
+    let mut over_since = None;
     loop {
         let over = *ended.borrow_and_update();
         let mut grown = false;
-        for (i, stream) in [Stream::Out, Stream::Error].into_iter().enumerate() {
-            let bytes = read(&paths[i], offsets[i]).unwrap_or_default();
-            offsets[i] += bytes.len() as u64;
+        for (reader, stream) in readers.iter_mut().zip([Stream::Out, Stream::Error]) {
+            let bytes = reader.read().unwrap_or_default();
             grown |= !bytes.is_empty();
-            show(log.push(stream, &bytes), printer, progress).await;
+            live.show(&log.push(stream, &bytes));
         }
-        match (over, grown) {
-            (_, true) => {}
-            (true, false) => break,
-            (false, false) => {
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK) => {}
-                    changed = ended.changed() => if changed.is_err() { break },
-                }
-            }
+        if over && (!grown || over_since.get_or_insert_with(Instant::now).elapsed() > LAST) {
+            break;
+        }
+        if grown {
+            // What is sent on needs its turn.
+            tokio::task::yield_now().await;
+            continue;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            changed = ended.changed() => if changed.is_err() { break },
         }
     }
-    show(log.end(), printer, progress).await;
+    live.show(&log.end());
     log.tail()
-}
-
-async fn show(lines: Vec<String>, printer: &Printer, progress: &Reporter) {
-    progress.log(&lines);
-    printer.print(lines).await;
-}
-
-fn read(path: &PathBuf, offset: u64) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(offset))?;
-    let mut bytes = Vec::new();
-    file.take(PIECE).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

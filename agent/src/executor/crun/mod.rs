@@ -3,6 +3,7 @@
 
 mod bundle;
 mod follow;
+mod output;
 mod seccomp;
 pub mod shim;
 mod state;
@@ -21,8 +22,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::{Config, Privileges};
 use crate::events;
-use crate::executor::image::Images;
-use crate::executor::logs::Printer;
+use crate::executor::image::{Image, Images, Stopper};
+use crate::executor::logs::{Live, Printer};
 use crate::executor::outcome::{Exit, Known, outcome};
 use crate::executor::{Executor, place};
 use crate::job::{Container, Finish, Job};
@@ -79,14 +80,33 @@ impl Crun {
         Place::new(self.run_dir.join("actions").join(place::name(attempt)))
     }
 
+    /// Where each shim mounts its action's root, for itself alone. Apart from the action's directory, which is then taken
+    /// away without waiting for mounts.
+    fn root(&self) -> PathBuf {
+        self.run_dir.join("root")
+    }
+
     fn crun_root(&self) -> PathBuf {
         self.run_dir.join("crun")
     }
 
-    /// Reads or gets the image and writes the bundle. Blocking.
-    fn bundle(&self, job: &Job, progress: &Reporter, resumed: bool) -> Result<(), Failure> {
+    /// Reads or gets the image, on a thread of its own, which stops soon after nobody waits any more.
+    async fn image(&self, job: &Job, progress: &Reporter) -> Result<Image, Failure> {
         let name = crate::executor::docker::reference(self.image_registry(job), &job.action.image);
-        let image = self.images.get(&name, progress)?;
+        let (tell, told) = oneshot::channel();
+        let stopper = Stopper::default();
+        let (images, progress, stop) = (self.images.clone(), progress.clone(), stopper.stop());
+        std::thread::spawn(move || {
+            // Nobody waits any more for one that was given up.
+            let _ = tell.send(images.get(&name, &progress, &stop));
+        });
+        let image = told.await.unwrap_or_else(|_| Err(Failure::new(Code::ImagePull, "getting the image broke off")));
+        drop(stopper);
+        image
+    }
+
+    /// Writes the bundle. Blocking, not for long.
+    fn bundle(&self, job: &Job, image: Image, resumed: bool) -> Result<(), Failure> {
         let labels = image.config.labels.clone().unwrap_or_default();
         if resumed && !job.untouched && !place::may_repeat(&labels) {
             return Err(place::cut_off());
@@ -105,6 +125,7 @@ impl Crun {
             privileges: &privileges,
             own: own_capabilities(),
             user: user::look_up(&image.root, &image.config.user)?,
+            root: self.root(),
             hostname: format!("{:012x}", crate::text::digest(&[&id]) >> 16),
             cgroup: cgroup.clone(),
             workflow: self.worker_dir.join(job.action.workflow.as_str()),
@@ -112,7 +133,7 @@ impl Crun {
             network_files,
         };
         let config = bundle::config(&request)?;
-        let orders = Orders { id, crun_root: self.crun_root(), lower: image.root, cgroup };
+        let orders = Orders { id, crun_root: self.crun_root(), lower: image.root, root: self.root(), cgroup };
         let write = |path: PathBuf, value: serde_json::Result<Vec<u8>>| fs::write(path, value?);
         write(place.path().join("config.json"), serde_json::to_vec(&config)).map_err(|error| failed(&error))?;
         write(place.overlay(), serde_json::to_vec(&orders)).map_err(|error| failed(&error))
@@ -167,7 +188,8 @@ impl Executor for Crun {
             return Ok(id);
         }
         self.clear(&job.attempt).await;
-        tokio::task::block_in_place(|| self.bundle(job, progress, resumed))?;
+        let image = self.image(job, progress).await?;
+        tokio::task::block_in_place(|| self.bundle(job, image, resumed))?;
         Ok(id)
     }
 
@@ -191,9 +213,10 @@ impl Executor for Crun {
             exit
         };
         let file = place::events_file(&self.worker_dir, &job.attempt);
+        let live = Live { action: &job.action.name, printer: &self.printer, progress };
         let (exit, log_tail, told) = tokio::join!(
             waiting,
-            follow::log(place.logs(), &job.action.name, &self.printer, progress, ended.clone()),
+            follow::log(place.logs(), &live, ended.clone()),
             events::follow(file, progress.clone(), ended),
         );
         let record = match place.look() {
@@ -229,8 +252,10 @@ impl Crun {
             self.signal(&place::name(attempt), "KILL").await;
             let _ = tokio::time::timeout(END, until_over(place.clone())).await;
         }
-        // After a shim that was killed, crun may still have the container.
-        let _ = self.command(&["delete", "--force", &place::name(attempt)]).status().await;
+        // After a shim that was killed, crun may still have the container; one that has told an end has seen to that.
+        if !matches!(place.look(), Ok(Found::Ended(_))) {
+            let _ = self.command(&["delete", "--force", &place::name(attempt)]).status().await;
+        }
         if let Err(error) = fs::remove_dir_all(place.path()) {
             tracing::warn!(%attempt, "left in place: {}: {error}", place.path().display());
         }

@@ -1,16 +1,20 @@
 //! `ironhook-agent shim PLACE`: looks after one container of crun from its creation to its end, whatever becomes of the
 //! agent, and writes down how it ended. Standard input is the lock of the place. It reports to nobody.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sys::mounts::{Flags, Mount, MountsError};
 use sys::reap::{self, Exit};
 use sys::supervise;
 
+use super::output;
 use super::state::{Place, Record};
 use sys::clock::boot_ms;
 
@@ -21,6 +25,9 @@ pub const CGROUPS: &str = "/sys/fs/cgroup";
 /// Of shims: the agent's own group may be emptied without asking.
 const SHIMS: &str = "/sys/fs/cgroup/ironhook-shims";
 
+/// For the rest of what the container wrote.
+const LAST_BYTES: Duration = Duration::from_secs(2);
+
 /// What the agent tells the shim.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Orders {
@@ -30,6 +37,8 @@ pub struct Orders {
     pub crun_root: PathBuf,
     /// The image's root file system.
     pub lower: PathBuf,
+    /// Where the container's is put together.
+    pub root: PathBuf,
     /// The container's group below [`CGROUPS`].
     pub cgroup: Option<String>,
 }
@@ -72,7 +81,10 @@ pub fn run(path: &Path) -> Result<(), ShimError> {
         Ok(record) => record,
         Err(error) => Record { start_error: crate::text::chain(&error), ..Record::default() },
     };
-    place.end(&Record { ended_ms: boot_ms(), ..record }).map_err(step("write down how it ended"))
+    place.end(&Record { ended_ms: boot_ms(), ..record }).map_err(step("write down how it ended"))?;
+    // Nobody has to wait while the kernel takes our mounts down.
+    let lock = io::stdin().as_fd().try_clone_to_owned().map_err(step("let go of the lock"))?;
+    fs::File::from(lock).unlock().map_err(step("let go of the lock"))
 }
 
 fn supervised(place: &Place) -> Result<Record, ShimError> {
@@ -89,7 +101,7 @@ fn supervised(place: &Place) -> Result<Record, ShimError> {
         let _ = fs::create_dir_all(SHIMS)
             .and_then(|()| fs::write(Path::new(SHIMS).join("cgroup.procs"), std::process::id().to_string()));
     }
-    mount_root(place, &orders.lower)?;
+    mount_root(place, &orders)?;
     let crun = Crun { place, orders: &orders };
     let result = crun.run();
     // Also what a failed start has left behind.
@@ -98,16 +110,23 @@ fn supervised(place: &Place) -> Result<Record, ShimError> {
 }
 
 /// The image below, what the action writes above it.
-fn mount_root(place: &Place, lower: &Path) -> Result<(), ShimError> {
-    let path = place.path();
-    let (upper, work, root) = (path.join("upper"), path.join("work"), path.join("root"));
-    for directory in [&upper, &work, &root] {
+fn mount_root(place: &Place, orders: &Orders) -> Result<(), ShimError> {
+    let (path, lower) = (place.path(), &orders.lower);
+    let (upper, work) = (path.join("upper"), path.join("work"));
+    for directory in [&upper, &work, &orders.root] {
         let made = fs::create_dir_all(directory);
         made.map_err(|source| ShimError::Step { what: "make the directories of its root", source })?;
     }
     let data = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
-    let flags = Flags::empty();
-    Ok(Mount { source: "overlay".into(), target: root, kind: "overlay".into(), flags, data }.apply()?)
+    let mount = |data| Mount {
+        source: "overlay".into(),
+        target: orders.root.clone(),
+        kind: "overlay".into(),
+        flags: Flags::empty(),
+        data,
+    };
+    // What is written goes with the action: it need not reach a disk when that ends. Kernels before 5.10 insist.
+    mount(format!("{data},volatile")).apply().or_else(|_| mount(data).apply()).map_err(ShimError::from)
 }
 
 struct Crun<'a> {
@@ -126,18 +145,24 @@ impl Crun<'_> {
 
     fn run(&self) -> Result<Record, ShimError> {
         let step = |what| move |source| ShimError::Step { what, source };
-        let [out, err] = self.place.logs().map(|path| File::options().create(true).append(true).open(path));
+        let (over, streams) = mpsc::channel();
+        let [out, err] = self.place.logs().map(|path| kept(path, over.clone()));
         let pid_file = self.place.path().join("pid");
         let bundle = self.place.path().display().to_string();
         let pid_path = pid_file.display().to_string();
-        let mut create = self.command(&["create", "--bundle", &bundle, "--pid-file", &pid_path, &self.orders.id]);
-        create.stdout(out.map_err(step("open its output"))?).stderr(err.map_err(step("open its output"))?);
-        self.done(&mut create)?;
+        let mut run = self.command(&["run", "--detach", "--bundle", &bundle, "--pid-file", &pid_path, &self.orders.id]);
+        run.stdout(out.map_err(step("take its output"))?).stderr(err.map_err(step("take its output"))?);
+        self.done(&mut run)?;
+        // With it goes our end of the streams, so that they end with the container.
+        drop(run);
         let pid = fs::read_to_string(&pid_file).map_err(step("read the number of its process"))?;
         let pid: i32 =
             pid.trim().parse().map_err(|error| step("read the number of its process")(io::Error::other(error)))?;
-        self.done(self.command(&["start", &self.orders.id]).stdout(Stdio::null()).stderr(Stdio::null()))?;
         let exit = wait_for(pid).map_err(step("wait for its end"))?;
+        for _ in self.place.logs() {
+            // A process that outlives the container may still have one.
+            let _ = streams.recv_timeout(LAST_BYTES);
+        }
         let record = Record { out_of_memory: self.out_of_memory(), ..Record::default() };
         Ok(match exit {
             Exit::Code(code) => Record { status: Some(code), ..record },
@@ -163,6 +188,17 @@ impl Crun<'_> {
         let killed = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok());
         killed.is_some_and(|killed| killed > 0)
     }
+}
+
+/// Where a stream of the container is written to; a thread keeps it at `path` and tells its end.
+fn kept(path: PathBuf, over: mpsc::Sender<()>) -> io::Result<io::PipeWriter> {
+    let (reader, writer) = io::pipe()?;
+    std::thread::spawn(move || {
+        output::keep(reader, &path);
+        // Nobody waits any more for one that came too late.
+        let _ = over.send(());
+    });
+    Ok(writer)
 }
 
 /// Reaps whoever ends, until it is the one.

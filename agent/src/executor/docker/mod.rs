@@ -4,16 +4,16 @@
 mod create;
 mod engine;
 mod follow;
-mod image;
 mod pull;
+mod reference;
 mod state;
 
-pub(super) use image::{reference, registry_host};
+pub(super) use reference::{reference, registry_host};
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::pull::Wanted;
 use bollard::errors::Error;
@@ -30,7 +30,8 @@ use tokio::sync::watch;
 use crate::backoff::Backoff;
 use crate::config::{Config, Credentials, Privileges};
 use crate::events;
-use crate::executor::logs::Printer;
+use crate::executor::image::Images;
+use crate::executor::logs::{Live, Printer};
 use crate::executor::outcome::{Exit, Known, outcome, start_failure as start_failure_of};
 use crate::executor::{Executor, place};
 use crate::job::{Container, Finish, Job};
@@ -41,6 +42,8 @@ use sys::clock::boot_ms;
 /// Between the request to end and the kill.
 const GRACE_SECONDS: i32 = 5;
 const REMOVE: Duration = Duration::from_secs(10);
+/// For the engine to end what it does for an agent that is gone.
+const NAME: Duration = Duration::from_secs(60);
 
 /// The engine, and how actions are run on it.
 #[derive(Debug)]
@@ -50,7 +53,9 @@ pub struct Docker {
     credentials: Option<Credentials>,
     worker_dir: PathBuf,
     privileges: Privileges,
+    images: Images,
     images_in_memory: bool,
+    pull_timeout: Duration,
     printer: Printer,
 }
 
@@ -63,7 +68,9 @@ impl Docker {
             credentials: config.credentials.clone(),
             worker_dir: config.worker_dir.clone(),
             privileges: config.privileges,
+            images: Images::new(config),
             images_in_memory: config.images_in_memory,
+            pull_timeout: config.pull_timeout,
             printer: Printer::new(std::io::stdout()),
         }
     }
@@ -80,11 +87,7 @@ impl Executor for Docker {
             let id = &id;
             self.ask("cannot remove a left-over container", move |docker| remove(docker, id)).await?;
         }
-        let reference = image::reference(self.registry.as_deref(), &job.action.image);
-        let docker = engine::ready(&self.sockets, Some(engine::BUDGET)).await?;
-        let wanted =
-            Wanted { reference: &reference, credentials: self.credentials.as_ref(), in_memory: self.images_in_memory };
-        pull::pull(&docker, wanted, progress).await?;
+        let reference = self.image(&job.action.image, progress).await?;
         let name = &reference;
         let labels = self.ask("cannot read the image's labels", move |docker| labels(docker, name)).await?;
         if resumed && !job.untouched && !place::may_repeat(&labels) {
@@ -123,9 +126,10 @@ impl Executor for Docker {
             exit
         };
         let file = place::events_file(&self.worker_dir, &job.attempt);
+        let live = Live { action: &job.action.name, printer: &self.printer, progress };
         let (exit, log_tail, told) = tokio::join!(
             exit,
-            follow::log(&docker, id, &job.action.name, &self.printer, ended.clone()),
+            follow::log(&docker, id, &live, ended.clone()),
             events::follow(file, progress.clone(), ended),
         );
         let state = inspect(&docker, id).await.ok();
@@ -160,6 +164,26 @@ impl Executor for Docker {
 }
 
 impl Docker {
+    /// Sees to it that the engine has the image, and gives the engine's name of it. What came with the machine has the
+    /// name that the operator wrote, whatever stands in front of it elsewhere, and is not pulled.
+    async fn image(&self, image: &str, progress: &Reporter) -> Result<String, Failure> {
+        let docker = engine::ready(&self.sockets, Some(engine::BUDGET)).await?;
+        let plain = reference::reference(None, image);
+        if self.images.has(&plain) && docker.inspect_image(&plain).await.is_ok() {
+            tracing::info!(image = plain, "no pull: the machine has it");
+            return Ok(plain);
+        }
+        let reference = reference::reference(self.registry.as_deref(), image);
+        let wanted = Wanted {
+            reference: &reference,
+            credentials: self.credentials.as_ref(),
+            in_memory: self.images_in_memory,
+            patience: self.pull_timeout,
+        };
+        pull::pull(&docker, wanted, progress).await?;
+        Ok(reference)
+    }
+
     /// Asks the engine for what a job needs before it runs.
     async fn ask<T, F>(&self, what: &str, call: impl Fn(bollard::Docker) -> F + Send + Sync) -> Result<T, Failure>
     where
@@ -220,16 +244,20 @@ async fn labels(docker: bollard::Docker, reference: &str) -> Result<HashMap<Stri
 
 async fn create(docker: bollard::Docker, attempt: &Attempt, body: &ContainerCreateBody) -> Result<String, Error> {
     let name = place::name(attempt);
-    let options = || CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
-    let created = match docker.create_container(Some(options()), body.clone()).await {
-        // The name is taken by one that was never started: nobody else names theirs so, and ours were looked for.
-        Err(Error::DockerResponseServerError { status_code: 409, message }) => {
-            tracing::warn!(container = name, "the name is taken, removing what has it: {message}");
-            remove(docker.clone(), &name).await?;
-            docker.create_container(Some(options()), body.clone()).await
+    let (begun, mut backoff) = (Instant::now(), Backoff::new(Duration::from_secs(1)));
+    let created = loop {
+        let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
+        match docker.create_container(Some(options), body.clone()).await {
+            // The name is taken by one that was never started: nobody else names theirs so, and ours were looked for. The
+            // engine may still be making it, for an agent that was killed, and until it has cannot remove it.
+            Err(Error::DockerResponseServerError { status_code: 409, message }) if begun.elapsed() < NAME => {
+                tracing::warn!(container = name, "the name is taken, removing what has it: {message}");
+                remove(docker.clone(), &name).await?;
+            }
+            created => break created?,
         }
-        created => created,
-    }?;
+        backoff.wait().await;
+    };
     for warning in created.warnings {
         tracing::warn!(container = name, "{warning}");
     }

@@ -14,7 +14,7 @@ use spec::{Code, Failure};
 
 use crate::backoff::Backoff;
 use crate::config::Credentials;
-use crate::executor::docker::image;
+use crate::executor::docker::reference;
 use crate::executor::memory;
 use crate::progress::Reporter;
 use crate::text::chain;
@@ -23,8 +23,6 @@ use crate::text::chain;
 const UNPACKED: u64 = 4;
 /// The engine's, and the kernel's, words.
 pub const NO_SPACE: &str = "no space left on device";
-/// How long causes that pass are given to pass.
-const BUDGET: Duration = Duration::from_secs(300);
 /// A pull that says nothing for so long is begun anew; what was downloaded is kept by the engine.
 const STALL: Duration = Duration::from_secs(120);
 
@@ -37,6 +35,8 @@ pub struct Wanted<'a> {
     pub credentials: Option<&'a Credentials>,
     /// The engine keeps it in memory, so it has to fit.
     pub in_memory: bool,
+    /// How long causes that pass are given to pass.
+    pub patience: Duration,
 }
 
 /// Pulls until the image is there. The error says whether it does not exist, does not fit or could not be had.
@@ -63,11 +63,11 @@ pub async fn pull(docker: &Docker, wanted: Wanted<'_>, progress: &Reporter) -> R
             let message = format!("no room left for image {reference} where the engine keeps images");
             return Err(Failure { causes: vec![why], ..Failure::new(Code::NoSpace, message) });
         }
-        if image::is_final(&error) {
+        if reference::is_final(&error) {
             let message = format!("image {reference} does not exist or may not be pulled");
             return Err(Failure { causes: vec![why], ..Failure::new(Code::ImageNotFound, message) });
         }
-        if begun.elapsed() >= BUDGET {
+        if begun.elapsed() >= wanted.patience {
             let message = format!("image {reference} could not be pulled for {} s", begun.elapsed().as_secs());
             return Err(Failure { causes: vec![why], ..Failure::new(Code::ImagePull, message) });
         }
@@ -78,9 +78,9 @@ pub async fn pull(docker: &Docker, wanted: Wanted<'_>, progress: &Reporter) -> R
 
 /// One pull. Its failure, other than its error, is ours: it was ended because it would not fit.
 async fn once(docker: &Docker, wanted: Wanted<'_>, progress: &Reporter) -> Result<Result<(), Failure>, Error> {
-    let Wanted { reference, credentials, in_memory } = wanted;
+    let Wanted { reference, credentials, in_memory, .. } = wanted;
     let options = CreateImageOptions { from_image: Some(reference.to_owned()), ..CreateImageOptions::default() };
-    let login = image::credentials_for(credentials, reference).map(|credentials| DockerCredentials {
+    let login = reference::credentials_for(credentials, reference).map(|credentials| DockerCredentials {
         username: Some(credentials.username.clone()),
         password: Some(credentials.password.expose().to_owned()),
         serveraddress: Some(credentials.server.clone()),

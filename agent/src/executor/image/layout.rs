@@ -38,7 +38,7 @@ pub enum LayoutError {
     },
 }
 
-/// A layout; it need not be there.
+/// A layout.
 #[derive(Debug)]
 pub struct Layout<'a> {
     dir: &'a Path,
@@ -50,18 +50,14 @@ struct Index {
 }
 
 impl<'a> Layout<'a> {
-    /// The one in this directory.
+    /// The one in this directory, which has to be there.
     pub fn new(dir: &'a Path) -> Self {
         Self { dir }
     }
 
     /// The image's digest and manifest, if the layout has it.
     pub fn find(&self, wanted: &Reference) -> Result<Option<(String, Manifest)>, LayoutError> {
-        let path = self.dir.join("index.json");
-        if !path.exists() {
-            return Ok(None);
-        }
-        let index: Index = self.read(&path, None)?;
+        let index: Index = self.read(&self.dir.join("index.json"), None)?;
         let Some(entry) = index.manifests.into_iter().find(|entry| is_named(entry, wanted)) else { return Ok(None) };
         let entry = self.for_this_machine(entry)?;
         Ok(Some((entry.digest.clone(), self.read(&self.path(&entry), Some(&entry))?)))

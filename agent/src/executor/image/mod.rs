@@ -2,12 +2,15 @@
 //! of itself. An image is unpacked once and shared by its actions, which never write to it. Blocking.
 
 mod layout;
+mod stop;
 mod unpack;
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fetch::registry::{Access, Credential, Descriptor, Manifest, Reference, Repository};
 use serde::{Deserialize, Serialize};
@@ -20,7 +23,14 @@ use crate::progress::Reporter;
 use crate::text::chain;
 
 use layout::Layout;
+use stop::Watched;
+pub use stop::{Stop, Stopper};
 pub use unpack::Budget;
+
+/// Between two words about how far a pull is.
+const WORD: u64 = 1 << 20;
+/// What is being unpacked ends so.
+const UNFINISHED: &str = "new";
 
 /// An image that can be run.
 #[derive(Clone, Debug)]
@@ -76,7 +86,11 @@ impl Images {
         let access = Access {
             credentials: credentials.collect(),
             plain_http: config.plain_registries.clone(),
-            fetch: fetch::Options { ca_file: config.ca_file.clone(), ..fetch::Options::default() },
+            fetch: fetch::Options {
+                ca_file: config.ca_file.clone(),
+                patience: config.pull_timeout,
+                ..fetch::Options::default()
+            },
         };
         Self { layouts: config.images.clone(), cache: config.run_dir.join("images"), access }
     }
@@ -84,16 +98,18 @@ impl Images {
     /// Whether a layout of the machine has it.
     pub fn has(&self, name: &str) -> bool {
         let Ok(reference) = Reference::parse(name) else { return false };
-        self.layouts.iter().any(|dir| Layout::new(dir).find(&reference).is_ok_and(|found| found.is_some()))
+        fetch::layouts(&self.layouts)
+            .iter()
+            .any(|dir| Layout::new(dir).find(&reference).is_ok_and(|found| found.is_some()))
     }
 
-    /// Gets it, unless it is there, and unpacks it.
-    pub fn get(&self, name: &str, progress: &Reporter) -> Result<Image, Failure> {
+    /// Gets it, unless it is there, and unpacks it. Ends when it is stopped, at the next byte.
+    pub fn get(&self, name: &str, progress: &Reporter, stop: &Stop) -> Result<Image, Failure> {
         let reference = Reference::parse(name).map_err(|error| {
             Failure::new(Code::ImageNotFound, "the name of the image is malformed").with_cause(&error)
         })?;
-        for dir in &self.layouts {
-            let layout = Layout::new(dir);
+        for dir in fetch::layouts(&self.layouts) {
+            let layout = Layout::new(&dir);
             let found = layout.find(&reference).map_err(|error| damaged(name, &error))?;
             if let Some((digest, manifest)) = found {
                 tracing::info!(image = name, layout = %dir.display(), "no pull: the machine has it");
@@ -102,10 +118,10 @@ impl Images {
                 return self.unpacked(&found, &mut |layer| layout.blob(layer));
             }
         }
-        self.pull(name, &reference, progress)
+        self.pull(name, &reference, progress, stop)
     }
 
-    fn pull(&self, name: &str, reference: &Reference, progress: &Reporter) -> Result<Image, Failure> {
+    fn pull(&self, name: &str, reference: &Reference, progress: &Reporter, stop: &Stop) -> Result<Image, Failure> {
         tracing::info!(image = name, "pulling");
         let mut repository = Repository::new(reference, &self.access).map_err(|error| refused(name, &error))?;
         let image = repository.image(architecture()).map_err(|error| refused(name, &error))?;
@@ -115,13 +131,25 @@ impl Images {
         if sys::mounts::is_in_memory(&self.cache_dir()?).unwrap_or(false) {
             memory::check(total.saturating_mul(3), &format!("image {name}"))?;
         }
-        let mut done = 0;
+        let mut before = 0;
         let found = Described { name, digest: &image.digest, manifest: &image.manifest, config: &config };
         self.unpacked(&found, &mut |layer| {
-            let message = format!("pulling {name}");
-            progress.say(Progress { done, total, unit: "bytes".into(), message });
-            done += layer.size;
-            repository.blob(layer).map(|blob| Box::new(blob) as Box<dyn io::Read>).map_err(io::Error::other)
+            let (progress, message, start) = (progress.clone(), format!("pulling {name}"), before);
+            before += layer.size;
+            let mut said = None;
+            let tell = move |read: u64| {
+                if said.is_none_or(|said| read - said >= WORD) {
+                    said = Some(read);
+                    progress.say(Progress {
+                        done: start + read,
+                        total,
+                        unit: "bytes".into(),
+                        message: message.clone(),
+                    });
+                }
+            };
+            let blob = repository.blob(layer).map_err(io::Error::other)?;
+            Ok(Box::new(Watched::new(blob, stop.clone(), tell)))
         })
     }
 
@@ -147,9 +175,7 @@ impl Images {
         if root.is_dir() {
             return Ok(Image { root, config: file.config });
         }
-        let fresh = home.with_extension("new");
-        let _ = fs::remove_dir_all(&fresh);
-        fs::create_dir_all(fresh.join("root")).map_err(|error| no_place(&fresh, &error))?;
+        let (fresh, _lock) = self.unfinished(&home)?;
         let mut budget = Budget::of(&fresh);
         let unpacked = manifest.layers.iter().try_for_each(|layer| {
             let digest = layer.digest.as_str();
@@ -157,12 +183,34 @@ impl Images {
             let unpacked = unpack::layer(&mut reader, &fresh.join("root"), &mut budget);
             unpacked.map_err(|error| not_unpacked(name, digest, &error))
         });
-        if let Err(failure) = unpacked.and_then(|()| fs::rename(&fresh, &home).map_err(|error| no_place(&home, &error)))
-        {
-            let _ = fs::remove_dir_all(&fresh);
-            return Err(failure);
+        let done = unpacked.and_then(|()| match fs::rename(&fresh, &home) {
+            // Somebody else has put the same there meanwhile.
+            Err(_) if root.is_dir() => Ok(()),
+            renamed => renamed.map_err(|error| no_place(&home, &error)),
+        });
+        let _ = fs::remove_dir_all(&fresh);
+        done.map(|()| Image { root, config: file.config })
+    }
+
+    /// A place to unpack to, and what says that somebody does. Places of those who are not there any more are removed.
+    fn unfinished(&self, home: &Path) -> Result<(PathBuf, File), Failure> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        // Nobody removes what another one has made and not yet locked.
+        static ONE: Mutex<()> = Mutex::new(());
+        let _one = ONE.lock();
+        for entry in fs::read_dir(&self.cache).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let ours = path.extension().is_some_and(|extension| extension == UNFINISHED);
+            if ours && File::open(&path).is_ok_and(|lock| lock.try_lock().is_ok()) {
+                let _ = fs::remove_dir_all(&path);
+            }
         }
-        Ok(Image { root, config: file.config })
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let fresh = home.with_extension(format!("{}-{number}.{UNFINISHED}", std::process::id()));
+        let made = fs::create_dir_all(&fresh).and_then(|()| File::open(&fresh));
+        let lock = made.and_then(|lock| lock.try_lock().map(|()| lock).map_err(io::Error::other));
+        let made = lock.and_then(|lock| fs::create_dir(fresh.join("root")).map(|()| lock));
+        made.map(|lock| (fresh.clone(), lock)).map_err(|error| no_place(&fresh, &error))
     }
 }
 
