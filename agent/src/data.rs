@@ -8,20 +8,18 @@ use std::path::{Path, PathBuf};
 use proto::convert::Attempt;
 use proto::workflow::UpdateWorkflowDataRequest;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tonic::Code;
 
+use crate::config::Config;
 use crate::source::Source;
-use crate::text::digest;
-
-/// The largest data of a workflow.
-const LARGEST: u64 = 10 << 20;
 
 fn file(worker_dir: &Path, attempt: &Attempt) -> PathBuf {
     worker_dir.join(attempt.workflow.as_str()).join("data")
 }
 
 /// Puts the data where the action will find it. Without an answer the action is not held up: it begins with `{}`.
-pub async fn fetch(source: &mut Source, worker_dir: &Path, attempt: &Attempt) {
+pub async fn fetch(source: &mut Source, config: &Config, attempt: &Attempt) {
     let Some(classic) = source.classic_of_old() else { return };
     let data = match classic.data(attempt.workflow.as_str()).await {
         Ok(data) if data.is_empty() => b"{}".to_vec(),
@@ -32,7 +30,7 @@ pub async fn fetch(source: &mut Source, worker_dir: &Path, attempt: &Attempt) {
             b"{}".to_vec()
         }
     };
-    let path = file(worker_dir, attempt);
+    let path = file(&config.worker_dir, attempt);
     let made = path.parent().map_or(Ok(()), |dir| fs::DirBuilder::new().recursive(true).mode(0o755).create(dir));
     let written = made.and_then(|()| {
         let mut options = fs::OpenOptions::new();
@@ -44,12 +42,17 @@ pub async fn fetch(source: &mut Source, worker_dir: &Path, attempt: &Attempt) {
     }
 }
 
-/// Gives it back if the action has changed it and it is what the field's worker would take: a JSON object of 10 MiB.
-pub async fn give_back(source: &mut Source, worker_dir: &Path, attempt: &Attempt) {
+/// Gives it back if the action has changed it and it is what the field's worker would take: a JSON object, not too large.
+pub async fn give_back(source: &mut Source, config: &Config, attempt: &Attempt) {
     let Some(classic) = source.classic_of_old() else { return };
-    let path = file(worker_dir, attempt);
+    let path = file(&config.worker_dir, attempt);
     let size = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file).map(|meta| meta.len());
-    let Some(_) = size.filter(|size| *size <= LARGEST) else { return };
+    let Some(size) = size else { return };
+    if size > config.largest_data {
+        let (path, most) = (path.display(), config.largest_data);
+        tracing::warn!(%attempt, "{path} has {size} bytes, more than {most}, so the next action does not get it");
+        return;
+    }
     let Ok(data) = fs::read(&path) else { return };
     if !matches!(serde_json::from_slice(&data), Ok(Value::Object(_))) {
         tracing::warn!(%attempt, "{} is no JSON object, so the next action does not get it", path.display());
@@ -59,13 +62,12 @@ pub async fn give_back(source: &mut Source, worker_dir: &Path, attempt: &Attempt
     if before == data || (before.is_empty() && data == b"{}") {
         return;
     }
-    let text = String::from_utf8_lossy(&data);
     let metadata = json!({
         "workerID": attempt.worker.as_str(),
         "actionName": attempt.action,
         "taskName": attempt.task,
         "updatedAt": jiff::Timestamp::now().to_string(),
-        "SHA": format!("{:016x}", digest(&[&text])),
+        "SHA": Sha256::digest(&data).iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
     });
     let workflow_id = attempt.workflow.to_string();
     let update = UpdateWorkflowDataRequest { workflow_id, metadata: metadata.to_string().into_bytes(), data };

@@ -11,7 +11,7 @@ use spec::{Failure, Outcome};
 
 use proto::convert::Attempt;
 
-use crate::job::{Container, Ended, Finish, Job};
+use crate::job::{Container, Ended, Finish, Job, Span};
 
 /// Where the agent is. There is one of it, so that its size does not matter.
 #[allow(clippy::large_enum_variant)]
@@ -69,14 +69,14 @@ pub enum Event {
     Restarted,
     /// The server wants this run.
     Offered(Job),
-    /// The server wants something run that cannot be understood.
-    Malformed(Attempt, Failure),
+    /// The server wants something run that cannot be understood, as is known at this time.
+    Malformed(Attempt, Failure, Span),
     /// The server has answered the report of this attempt's start.
     StartAnswered(Attempt, Answer),
     /// The container of this attempt exists and is not yet started, or is one of an earlier life.
     Prepared(Attempt, Container),
-    /// This attempt has ended, after so many seconds.
-    Finished(Attempt, Finish, u64),
+    /// This attempt has ended.
+    Finished(Attempt, Finish, Span),
     /// The server has answered the terminal report of this attempt.
     EndAnswered(Attempt, Answer),
     /// The machine is going down.
@@ -143,8 +143,9 @@ pub fn decide(state: State, event: Event) -> (State, Command) {
 fn next(state: State, event: Event) -> State {
     match (state, event) {
         (State::Idle { last, claimed }, Event::Offered(job)) => offered(last, claimed, job),
-        (State::Idle { .. }, Event::Malformed(attempt, failure)) => {
-            State::Reporting(Ended::failed(attempt, Outcome::Failed(failure)))
+        (State::Idle { .. }, Event::Malformed(attempt, failure, span)) => {
+            let outcome = Outcome::Failed(failure);
+            State::Reporting(Ended { attempt, outcome, span, handover: None, doubt: false, reaction: None })
         }
         (State::Claimed(job), Event::StartAnswered(of, answer)) if of == job.attempt => {
             if may_start(&job, answer) {
@@ -157,10 +158,10 @@ fn next(state: State, event: Event) -> State {
         (State::Running { job, container: None, resumed }, Event::Prepared(of, container)) if of == job.attempt => {
             State::Running { job, container: Some(container), resumed }
         }
-        (State::Running { job, container, .. }, Event::Finished(of, finish, seconds)) if of == job.attempt => {
+        (State::Running { job, container, .. }, Event::Finished(of, finish, span)) if of == job.attempt => {
             let handover = finish.handover.filter(|_| finish.outcome == Outcome::Succeeded);
             let reaction = job.reaction(&finish.outcome).filter(|_| container.is_some());
-            let ended = Ended { attempt: of, outcome: finish.outcome, seconds, handover, doubt: false, reaction: None };
+            let ended = Ended { attempt: of, outcome: finish.outcome, span, handover, doubt: false, reaction: None };
             match reaction {
                 Some(job) => State::Reacting { ended, job, container: None, resumed: false },
                 None => State::Reporting(ended),
@@ -252,11 +253,7 @@ impl Default for State {
     }
 }
 
-impl Ended {
-    fn failed(attempt: Attempt, outcome: Outcome) -> Self {
-        Self { attempt, outcome, seconds: 0, handover: None, doubt: false, reaction: None }
-    }
-}
-
+#[cfg(test)]
+mod table;
 #[cfg(test)]
 mod tests;

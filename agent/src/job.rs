@@ -72,6 +72,22 @@ pub struct Container {
     pub started_ms: u64,
 }
 
+/// When an attempt ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Span {
+    /// Whole seconds from taking it to its end.
+    pub seconds: u64,
+    /// Its end, in seconds of the Unix epoch.
+    pub stop: i64,
+}
+
+impl Span {
+    /// Over now, before it took any time.
+    pub fn at_once() -> Self {
+        Self { seconds: 0, stop: jiff::Timestamp::now().as_second() }
+    }
+}
+
 /// A job, or one that could not be understood, at its end.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Ended {
@@ -79,8 +95,9 @@ pub struct Ended {
     pub attempt: Attempt,
     /// How it ended.
     pub outcome: Outcome,
-    /// Whole seconds from taking it to its end.
-    pub seconds: u64,
+    /// When, and after how long.
+    #[serde(flatten)]
+    pub span: Span,
     /// What it asked for, to be done after the server has acknowledged its success.
     pub handover: Option<Mode>,
     /// An earlier try of this report may have been recorded without our knowing.

@@ -2,6 +2,7 @@
 //! This file reads the configuration, sets up logging and signals, and prints the one error that ends the program.
 
 mod background;
+mod backlog;
 mod backoff;
 mod config;
 mod data;
@@ -38,8 +39,8 @@ use crate::work::Worker;
 
 /// Takes actions from a Tinkerbell workflow server, runs them in containers and reports them.
 ///
-/// Every option can also be given by an environment variable, named in brackets. The password of the registry is read
-/// from REGISTRY_PASSWORD only.
+/// Every option can also be given by an environment variable, named in brackets; the first that is set counts. Secrets
+/// are read from variables only: the password of a registry from REGISTRY_PASSWORD, a boot ticket from IRONHOOK_TICKET.
 #[derive(Parser)]
 #[command(name = "ironhook-agent", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -65,7 +66,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let Arguments { flags, command } = Arguments::parse();
-    let filter = EnvFilter::try_from_env("IRONHOOK_LOG").unwrap_or_else(|_| EnvFilter::new("warn,ironhook_agent=info"));
+    let own = if flags.is_verbose(variable) { "warn,ironhook_agent=debug" } else { "warn,ironhook_agent=info" };
+    let filter = EnvFilter::try_from_env("IRONHOOK_LOG").unwrap_or_else(|_| EnvFilter::new(own));
     tracing_subscriber::fmt().compact().with_ansi(false).with_target(false).with_env_filter(filter).init();
     let done = match command {
         None => work(flags),
@@ -82,8 +84,12 @@ fn main() -> ExitCode {
     }
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn work(flags: Flags) -> anyhow::Result<()> {
-    let config = Config::resolve(flags, |name| std::env::var(name).ok())?;
+    let config = Config::resolve(flags, variable)?;
     // Two providers could be linked one day; naming ours now keeps TLS from failing at the first handshake then.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -93,16 +99,33 @@ fn work(flags: Flags) -> anyhow::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let timeline = Timeline::start(&config.run_dir);
-    let source = Source::new(&config, inventory::encoded(Path::new("/")))?;
-    let executor = Arc::new(Any::new(&config.executor, &config).context("there is no such executor")?);
-    let journal = Journal::open(&config.run_dir)?;
-    let background = Background::recall(&config.run_dir, &executor, &source);
-    let mut worker = Worker { source, executor, journal, timeline, background, config };
     tokio::select! {
-        () = worker.run() => {}
+        failed = take_actions(config) => return failed,
         _ = terminate.recv() => tracing::info!("asked to end (SIGTERM); a running action goes on and is taken up again"),
         _ = interrupt.recv() => tracing::info!("asked to end (SIGINT); a running action goes on and is taken up again"),
     }
     Ok(())
+}
+
+/// Returns only when it cannot begin.
+async fn take_actions(config: Config) -> anyhow::Result<()> {
+    let timeline = Timeline::start(&config.run_dir);
+    let journal = Journal::open(&config.run_dir)?;
+    source::authorities::fetch(&config).await;
+    let attributes = if config.detection { inventory::encoded(Path::new("/")) } else { Vec::new() };
+    let source = Source::new(&config, attributes)?;
+    let executor = Arc::new(Any::new(&config.executor, &config).context("there is no such executor")?);
+    let background = Background::recall(&config.run_dir, &executor, &source);
+    Worker { source, executor, journal, timeline, background, config }.run().await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_manual_page_is_that_of_the_command_line() {
+        assert_eq!(man::check(super::Arguments::command()), Ok(()));
+    }
 }

@@ -16,7 +16,7 @@ use crate::data;
 use crate::decide::{Answer, Command, Event, State, decide};
 use crate::executor::Executor;
 use crate::handover::{Asked, ask};
-use crate::job::{Container, Ended, Finish, Job};
+use crate::job::{Container, Ended, Finish, Job, Span};
 use crate::journal::Journal;
 use crate::progress::Reporter;
 use crate::source::{Offer, Source};
@@ -109,7 +109,9 @@ impl<E: Executor + 'static> Worker<E> {
                                 reacts_to: None,
                             });
                         }
-                        Offer::Malformed(attempt, failure) => return Event::Malformed(attempt, failure),
+                        Offer::Malformed(attempt, failure) => {
+                            return Event::Malformed(attempt, failure, Span::at_once());
+                        }
                         Offer::Nothing(why) => {
                             poller.say(format!("idle: {why}"));
                             self.background.end_others(None, &*self.executor).await;
@@ -118,7 +120,10 @@ impl<E: Executor + 'static> Worker<E> {
                     tokio::time::sleep(IDLE).await;
                 }
                 Err(error) => {
-                    poller.say(format!("cannot ask the server {} for work: {error}", self.config.authority));
+                    poller.say(match error.refusal() {
+                        Some(words) => format!("idle: the server refuses: {words}"),
+                        None => format!("cannot ask the server {} for work: {error}", self.config.authority),
+                    });
                     backoff.wait().await;
                 }
             }
@@ -147,7 +152,7 @@ impl<E: Executor + 'static> Worker<E> {
     async fn prepare(&mut self, job: Job, resumed: bool) -> Event {
         let attempt = job.attempt.clone();
         tracing::info!(%attempt, image = job.action.image, resumed, "action");
-        data::fetch(&mut self.source, &self.config.worker_dir, &attempt).await;
+        data::fetch(&mut self.source, &self.config, &attempt).await;
         let (reporter, listener) = Reporter::new();
         let forward = self.source.forward(job.told_as().clone(), listener);
         let (executor, job_of) = (&self.executor, &job);
@@ -174,7 +179,7 @@ impl<E: Executor + 'static> Worker<E> {
         let run = async move { executor.run(job_of, &container, &reporter).await };
         let finish = alongside(run, forward).await;
         if finish.outcome == Outcome::Succeeded {
-            data::give_back(&mut self.source, &self.config.worker_dir, &job.attempt).await;
+            data::give_back(&mut self.source, &self.config, &job.attempt).await;
         }
         finished(&job, finish)
     }
@@ -182,7 +187,7 @@ impl<E: Executor + 'static> Worker<E> {
     async fn report_end(&mut self, ended: Ended) -> Event {
         let Ended { attempt, outcome, .. } = &ended;
         match outcome {
-            Outcome::Succeeded => tracing::info!(%attempt, seconds = ended.seconds, "succeeded"),
+            Outcome::Succeeded => tracing::info!(%attempt, seconds = ended.span.seconds, "succeeded"),
             Outcome::Failed(failure) => tracing::error!(%attempt, "failed: {}", failure.one_line()),
             Outcome::TimedOut(failure) => tracing::error!(%attempt, "timed out: {}", failure.one_line()),
         }
@@ -243,7 +248,8 @@ impl Poller {
 
 fn finished(job: &Job, finish: Finish) -> Event {
     let seconds = boot_ms().saturating_sub(job.claimed_ms) / 1000;
-    Event::Finished(job.attempt.clone(), finish, seconds)
+    // Told later as it was now, however long the server is away.
+    Event::Finished(job.attempt.clone(), finish, Span { seconds, ..Span::at_once() })
 }
 
 /// A server that refuses is asked again, but not in a tight loop.

@@ -3,17 +3,21 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/certificates.rs"]
+mod certificates;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
 const WORKER: &str = "52:54:00:00:00:01";
 const PATIENCE: Duration = Duration::from_secs(120);
+const OTHER: &str = "52:54:00:00:00:02";
 const ERAS: [&str; 3] = ["0.6", "0.9", "v2"];
 
 /// None, and a line that says so, where the peers cannot run.
@@ -25,13 +29,13 @@ fn lab(test: &str) -> Option<Lab> {
         eprintln!("SKIP {test}: no python3-grpcio or protoc here (make deps)");
         return None;
     }
-    Some(Lab { dir: tempfile::tempdir().unwrap(), agent: None })
+    Some(Lab { dir: tempfile::tempdir().unwrap(), agents: Vec::new() })
 }
 
-/// Directories of one test, and its agent.
+/// Directories of one test, and its agents.
 struct Lab {
     dir: tempfile::TempDir,
-    agent: Option<Child>,
+    agents: Vec<Child>,
 }
 
 /// A peer and what it says.
@@ -53,7 +57,8 @@ impl Drop for Lab {
     fn drop(&mut self) {
         self.kill_agent();
         // What an action left running would hold the directory.
-        for entry in std::fs::read_dir(self.path("run/process")).into_iter().flatten().flatten() {
+        let places = ["run/process", "run-other/process"].map(|name| std::fs::read_dir(self.path(name)));
+        for entry in places.into_iter().flatten().flatten().flatten() {
             if let Ok(pid) = std::fs::read_to_string(entry.path().join("started/pid")) {
                 let _ =
                     Command::new("kill").args(["-9", "--", &format!("-{}", pid.trim())]).stderr(Stdio::null()).status();
@@ -93,26 +98,32 @@ impl Lab {
     }
 
     fn start_agent(&mut self, port: u64, more: &[&str]) {
+        self.start_worker(WORKER, port, &[("TINKERBELL_TLS", "false")], more);
+    }
+
+    /// The first worker's agent, or one of another machine with directories of its own.
+    fn start_worker(&mut self, worker: &str, port: u64, environment: &[(&str, &str)], more: &[&str]) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("agent.log")).unwrap();
+        let own = if worker == WORKER { "" } else { "-other" };
         let agent = Command::new(env!("CARGO_BIN_EXE_ironhook-agent"))
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
-            .env("WORKER_ID", WORKER)
+            .env("WORKER_ID", worker)
             .env("TINKERBELL_GRPC_AUTHORITY", format!("127.0.0.1:{port}"))
-            .env("TINKERBELL_TLS", "false")
+            .envs(environment.iter().copied())
             .args(["--executor=process", "--retry-interval=200ms"])
-            .arg(format!("--run-dir={}", self.path("run").display()))
-            .arg(format!("--worker-dir={}", self.path("worker").display()))
+            .arg(format!("--run-dir={}", self.path(&format!("run{own}")).display()))
+            .arg(format!("--worker-dir={}", self.path(&format!("worker{own}")).display()))
             .args(more)
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        self.agent = Some(agent);
+        self.agents.push(agent);
     }
 
     fn kill_agent(&mut self) {
-        if let Some(mut agent) = self.agent.take() {
+        for mut agent in self.agents.drain(..) {
             let _ = agent.kill();
             let _ = agent.wait();
         }
@@ -249,6 +260,11 @@ fn no_fault_of_any_server_loses_or_repeats_anything() {
             ("SUCCESS", "UNAVAILABLE"),
             ("SUCCESS", "UNKNOWN"),
             ("SUCCESS", "RESOURCE_EXHAUSTED"),
+            // What ends the field's agent for good.
+            ("RUNNING", "NOT_FOUND"),
+            ("SUCCESS", "NOT_FOUND"),
+            ("SUCCESS", "INVALID_ARGUMENT"),
+            ("SUCCESS", "FAILED_PRECONDITION"),
         ] {
             let Some(mut lab) = lab("no_fault_of_any_server_loses_or_repeats_anything") else { return };
             let actions = [lab.witness("a", ""), lab.witness("b", "")];
@@ -256,10 +272,7 @@ fn no_fault_of_any_server_loses_or_repeats_anything() {
             lab.start_agent(peer.port, &[]);
             assert_eq!(peer.ended("default/w"), ["SUCCESS", "SUCCESS"], "{era} {state} {what}");
             assert_eq!(lab.witnessed(), ["a", "b"], "{era} {state} {what}\n{}", lab.log());
-            assert!(
-                lab.agent.as_mut().unwrap().try_wait().unwrap().is_none(),
-                "{era} {state} {what}: the agent has ended"
-            );
+            assert!(lab.agents[0].try_wait().unwrap().is_none(), "{era} {state} {what}: the agent has ended");
         }
     }
 }
@@ -298,11 +311,20 @@ fn an_action_goes_on_without_the_server_and_is_reported_when_it_is_back() {
         drop(peer);
         std::fs::write(&gate, "").unwrap();
         lab.wait_for_log("report not answered yet, trying again");
+        let over = now();
+        while now() < over + 2 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let mut scenario = workflow(&actions);
         scenario["workflows"][0]["states"] = json!(["RUNNING"]);
         let mut peer = lab.serve(era, &scenario, port);
         assert_eq!(peer.ended("default/w"), ["SUCCESS", "SUCCESS"], "{era}");
         assert_eq!(lab.witnessed(), ["a", "b"], "{era}");
+        if era == "v2" {
+            let told = peer.seen.iter().find(|line| line["times"].is_array()).unwrap();
+            let stop = told["times"][1].as_u64().unwrap();
+            assert!((1_600_000_000..=over).contains(&stop), "its end, not when that was told: {stop}, {over}");
+        }
     }
 }
 
@@ -373,16 +395,104 @@ fn what_the_template_wants_after_an_end_really_runs() {
 }
 
 #[test]
-fn tasks_of_other_workers_are_waited_for_in_order() {
-    let Some(mut lab) = lab("tasks_of_other_workers_are_waited_for_in_order") else { return };
-    let mut others = lab.witness("b", "");
-    others["worker"] = json!("other");
-    others["task"] = json!("u");
-    let mut peer = lab.serve("0.9", &workflow(&[lab.witness("a", ""), others, lab.witness("c", "")]), 0);
+fn a_task_of_another_worker_in_the_middle_is_waited_for_and_finished_by_it() {
+    for era in ERAS {
+        let name = "a_task_of_another_worker_in_the_middle_is_waited_for_and_finished_by_it";
+        let Some(mut lab) = lab(name) else { return };
+        let mut theirs = [lab.witness("b", "sleep 0.2"), lab.witness("c", "")];
+        for action in &mut theirs {
+            (action["worker"], action["task"]) = (json!(OTHER), json!("u"));
+        }
+        let [b, c] = theirs;
+        let mut peer = lab.serve(era, &workflow(&[lab.witness("a", ""), b, c, lab.witness("d", "")]), 0);
+        lab.start_agent(peer.port, &[]);
+        peer.wait("the first", |line| line["recorded"] == "a" && line["state"] == "SUCCESS");
+        lab.wait_for_log("idle: ");
+        assert_eq!(lab.witnessed(), ["a"], "{era}");
+        lab.start_worker(OTHER, peer.port, &[("TINKERBELL_TLS", "false")], &[]);
+        assert_eq!(peer.ended("default/w"), ["SUCCESS"; 4], "{era}");
+        assert_eq!(lab.witnessed(), ["a", "b", "c", "d"], "{era}");
+        assert!(peer.recorded().values().all(|count| *count == 1), "{era}: {:?}", peer.recorded());
+    }
+}
+
+#[test]
+fn a_server_that_refuses_is_quoted_and_asked_again() {
+    for (era, call) in [("0.6", "GetWorkflowContexts"), ("0.9", "GetWorkflowContexts"), ("v2", "GetAction")] {
+        let Some(mut lab) = lab("a_server_that_refuses_is_quoted_and_asked_again") else { return };
+        let fault = json!({"call": call, "do": "PERMISSION_DENIED", "times": 3});
+        let mut peer = lab.serve(era, &with_faults(&[lab.witness("a", "")], json!([fault])), 0);
+        lab.start_agent(peer.port, &[]);
+        assert_eq!(peer.ended("default/w"), ["SUCCESS"], "{era}");
+        lab.wait_for_log("idle: the server refuses: ");
+        assert!(lab.log().contains("as the scenario says"), "{era}: {}", lab.log());
+    }
+}
+
+#[test]
+fn a_server_that_takes_sizes_as_numbers_hears_what_the_machine_is() {
+    let Some(mut lab) = lab("a_server_that_takes_sizes_as_numbers_hears_what_the_machine_is") else { return };
+    let mut peer = lab.serve("v2-0.17", &workflow(&[lab.witness("a", "")]), 0);
     lab.start_agent(peer.port, &[]);
-    peer.wait("the first", |line| line["recorded"] == "a" && line["state"] == "SUCCESS");
-    lab.wait_for_log("idle: ");
-    assert_eq!(lab.witnessed(), ["a"]);
+    assert_eq!(peer.ended("default/w"), ["SUCCESS"]);
+    let asked = peer.seen.iter().find(|line| line["attributes"] == true).unwrap();
+    // Sizes are text here: what does not fit is left out by it, and the rest arrives.
+    assert!(asked["threads"].as_u64().unwrap() > 0 && asked["memory"] == 0, "{asked}");
+}
+
+#[test]
+fn an_agent_that_is_not_to_look_at_its_machine_tells_nothing_of_it() {
+    let Some(mut lab) = lab("an_agent_that_is_not_to_look_at_its_machine_tells_nothing_of_it") else { return };
+    let mut peer = lab.serve("v2", &workflow(&[lab.witness("a", "")]), 0);
+    lab.start_agent(peer.port, &["--attribute-detection=false"]);
+    assert_eq!(peer.ended("default/w"), ["SUCCESS"]);
+    let asked = peer.seen.iter().find(|line| line["attributes"].is_boolean()).unwrap();
+    assert_eq!(asked["threads"], 0, "{asked}");
+}
+
+#[test]
+fn a_server_of_each_era_is_believed_by_the_sites_authority_and_asks_for_our_certificate() {
+    for era in ERAS {
+        let name = "a_server_of_each_era_is_believed_by_the_sites_authority_and_asks_for_our_certificate";
+        let Some(mut lab) = lab(name) else { return };
+        certificates::make(lab.dir.path());
+        let path = |name: &str| lab.path(name).display().to_string();
+        let mut scenario = workflow(&[lab.witness("a", "")]);
+        scenario["tls"] = json!({"key": path("server.key"), "certificate": path("server.pem"),
+            "authority": path("ca.pem"), "clients": path("ca.pem")});
+        let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+        let mut peer = lab.serve(era, &scenario, 0);
+        let site = ("IRONHOOK_CA_FILE", ca.as_str());
+        lab.start_worker(WORKER, peer.port, &[site], &[]);
+        lab.wait_for_log("cannot ask the server");
+        lab.kill_agent();
+        let ours = [site, ("IRONHOOK_CLIENT_CERT", cert.as_str()), ("IRONHOOK_CLIENT_KEY", key.as_str())];
+        lab.start_worker(WORKER, peer.port, &ours[1..], &[]);
+        lab.wait_for_log("UnknownIssuer");
+        lab.kill_agent();
+        assert!(lab.witnessed().is_empty(), "{era}: served although one of us was not proven");
+        lab.start_worker(WORKER, peer.port, &ours, &[]);
+        assert_eq!(peer.ended("default/w"), ["SUCCESS"], "{era}\n{}", lab.log());
+    }
+}
+
+#[test]
+fn the_authority_that_a_server_of_0_6_hands_out_is_believed() {
+    let Some(mut lab) = lab("the_authority_that_a_server_of_0_6_hands_out_is_believed") else { return };
+    certificates::make(lab.dir.path());
+    let path = |name: &str| lab.path(name).display().to_string();
+    let mut scenario = workflow(&[lab.witness("a", "")]);
+    scenario["tls"] =
+        json!({"key": path("server.key"), "certificate": path("server.pem"), "authority": path("ca.pem")});
+    let mut peer = lab.serve("0.6", &scenario, 0);
+    let told = peer.seen.iter().find_map(|line| line["certificates"].as_u64()).unwrap();
+    let wrong = format!("http://127.0.0.1:{told}/nothing");
+    lab.start_worker(WORKER, peer.port, &[("TINKERBELL_CERT_URL", wrong.as_str())], &[]);
+    lab.wait_for_log("no certificate authorities yet, trying again");
+    lab.kill_agent();
+    let right = format!("http://127.0.0.1:{told}/cert");
+    lab.start_worker(WORKER, peer.port, &[("TINKERBELL_CERT_URL", right.as_str())], &[]);
+    assert_eq!(peer.ended("default/w"), ["SUCCESS"], "{}", lab.log());
 }
 
 #[test]
@@ -397,6 +507,11 @@ fn data_of_a_workflow_goes_from_action_to_action_under_a_server_of_0_6() {
     let given: Vec<&Value> = peer.seen.iter().filter(|line| line["data"].is_string()).collect();
     assert_eq!(given.len(), 1, "only what changed: {given:?}");
     assert_eq!((&given[0]["metadata"]["actionName"], &given[0]["metadata"]["workerID"]), (&json!("a"), &json!(WORKER)));
+}
+
+/// Seconds of the Unix epoch.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// Small enough for a test to be quick, and different in every run.

@@ -82,3 +82,46 @@ fn every_option_is_in_the_help_with_its_variable() {
         assert!(help.contains(variable), "{variable}");
     }
 }
+
+#[test]
+fn the_fields_options_are_known_as_the_manual_says() {
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/compatibility.md")).unwrap();
+    let section = manual.split("## Options of the field's workers\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let help = String::from_utf8(agent().arg("--help").output().unwrap().stdout).unwrap();
+    let mut known = 0;
+    for row in section.lines().filter(|line| line.starts_with("| `--")) {
+        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let (flag, variable, here) = (cells[1], cells[2], cells[4]);
+        if here.starts_with("no:") {
+            assert!(!help.contains(flag), "{flag} is known");
+            continue;
+        }
+        known += 1;
+        let word = |text: &str, word: &str| {
+            text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')).any(|it| it == word)
+        };
+        assert!(word(&help, flag) && word(&help, variable), "{flag} or {variable} is not in the help");
+        // Alone it is not enough to work: what is missing is said, and nothing about this one.
+        let value = match flag {
+            "--tinkerbell-grpc-authority" | "--grpc-server" => "h:1",
+            "--transport" => "grpc",
+            "--runtime" => "docker",
+            "--docker-socket" => "/run/x.sock",
+            "--cert-url" => "http://h/cert",
+            "--registry-password" | "--registry-pass" => "hunter2",
+            _ if here.contains("limit") || flag.contains("interval") => "3",
+            _ if flag.contains("tls") || flag.contains("detection") || flag.contains("capture") => "true",
+            _ => "1",
+        };
+        let said = agent().args(["--run-dir=/nonexistent", &format!("{flag}={value}")]).output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap() + &String::from_utf8(said.stderr).unwrap();
+        let is_refused = flag.starts_with("--registry-pass");
+        assert_eq!(said.contains("--registry-password: give it as REGISTRY_PASSWORD"), is_refused, "{flag}: {said}");
+        assert!(said.contains("no worker id") || said.contains("no server"), "{flag}={value}: {said}");
+        assert!(!said.contains("unexpected argument") && !said.contains("hunter2"), "{flag}={value}: {said}");
+        let said = agent().arg("--run-dir=/nonexistent").env(variable, value).output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        assert!(!said.contains(variable), "{variable}={value}: {said}");
+    }
+    assert!(known >= 25, "{known}");
+}

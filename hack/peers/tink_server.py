@@ -1,14 +1,19 @@
 #!/usr/bin/python3
 """A workflow server as the field has had them: of 0.6 (old prefix, index = last reported, data of workflows), of 0.9
-(index = next to run, duplicates are refused) or the newer one (v2). Faults happen as the scenario says.
+(index = next to run, duplicates are refused) or the newer one (v2; v2-0.17 has sizes as uint64). Faults happen as the
+scenario says.
 
     tink_server.py ERA SCENARIO.json [PORT]
 
 SCENARIO: {"workflows": [{"id", "actions": [{"task", "name", "image", "worker", "timeout", "command", ...}]}],
-           "faults": [{"call", "action", "state", "do", "times"}], "hold": seconds}
+           "faults": [{"call", "action", "state", "do", "times"}], "hold": seconds,
+           "tls": {"key", "certificate", "authority", "clients"}}
+With tls the authority is handed out over HTTP at /cert, as servers of 0.6 do it; clients: a certificate is asked of them.
 do: reset, reset-after (recorded, then reset), stall, stall-after, or the name of a gRPC code."""
 
+import http.server
 import json
+import pathlib
 import socket
 import struct
 import sys
@@ -210,17 +215,21 @@ class Server:
 
     def get_action(self, request):
         until = time.monotonic() + self.hold
-        say(attributes=request.HasField("agent_attributes"), serial=request.agent_attributes.chassis.serial)
+        old = self.era == "v2-0.17"
+        what = request.worker_attributes if old else request.agent_attributes
+        agent_id = request.worker_id if old else request.agent_id
+        say(attributes=request.HasField("worker_attributes" if old else "agent_attributes"), serial=what.chassis.serial,
+            threads=what.cpu.total_threads, memory=what.memory.total)
         while True:
             with self.lock:
                 for flow in self.workflows:
                     at = flow.next()
-                    if at is None or flow.dead() or flow.actions[at]["worker"] != request.agent_id:
+                    if at is None or flow.dead() or flow.actions[at]["worker"] != agent_id:
                         continue
                     a = flow.actions[at]
                     keys = ("timeout", "command", "volumes", "environment", "pid", "image", "name")
                     return newer.ActionResponse(workflow_id=flow.id, task_id="task-" + a["task"], action_id=f"id-{flow.id}-{at}",
-                                                agent_id=request.agent_id, **{key: a[key] for key in keys if key in a})
+                                                agent_id=agent_id, **{key: a[key] for key in keys if key in a})
             if time.monotonic() > until:
                 raise Refused(grpc.StatusCode.NOT_FOUND, "no Workflows found")
             time.sleep(0.05)
@@ -249,11 +258,13 @@ class Server:
         def nobody(_):
             return "", ""
 
-        if self.era == "v2":
+        if self.era.startswith("v2"):
+            asked = newer.ActionRequest017 if self.era == "v2-0.17" else newer.ActionRequest
+
             def named(told):
                 return told.action_name, STATES[told.action_state - 1]
             return {
-                "GetAction": unary("GetAction", nobody, self.get_action, newer.ActionRequest, newer.ActionResponse),
+                "GetAction": unary("GetAction", nobody, self.get_action, asked, newer.ActionResponse),
                 "ReportActionStatus": unary("ReportActionStatus", named, self.report_newer,
                                             newer.ActionStatusRequest, newer.ActionStatusResponse),
             }
@@ -277,13 +288,37 @@ class Server:
         return methods
 
 
+def hand_out(authority):
+    """The port of an HTTP server that has the certificate authority."""
+
+    class Certificate(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/cert" else 404)
+            self.end_headers()
+            self.wfile.write(authority if self.path == "/cert" else b"not here")
+
+        def log_message(self, *_):
+            pass
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Certificate)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    return listening.server_port
+
+
 def main():
     era, scenario = sys.argv[1], json.load(open(sys.argv[2], encoding="utf-8"))
     server = Server(era, scenario)
     name = OLD if era == "0.6" else NEW
     serving = grpc.server(futures.ThreadPoolExecutor(max_workers=32))
     serving.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, server.methods()),))
-    behind = serving.add_insecure_port("127.0.0.1:0")
+    tls = {key: pathlib.Path(path).read_bytes() for key, path in scenario.get("tls", {}).items()}
+    if tls:
+        clients = tls.get("clients")
+        own = grpc.ssl_server_credentials([(tls["key"], tls["certificate"])], clients, clients is not None)
+        behind = serving.add_secure_port("127.0.0.1:0", own)
+        say(certificates=hand_out(tls["authority"]))
+    else:
+        behind = serving.add_insecure_port("127.0.0.1:0")
     serving.start()
     server.proxy = Proxy(int(sys.argv[3]) if len(sys.argv) > 3 else 0, behind)
     say(listening=server.proxy.port)

@@ -1,93 +1,24 @@
 //! Flags and environment, with the names of both generations of workers, become one checked configuration or all
 //! problems at once. A flag beats a variable; a variable that is set but empty counts as unset (wire reference §5.1).
 
+mod flags;
 mod values;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
 use proto::convert::Era;
 use spec::dhcp::lease::Lease;
 use spec::{Secret, WorkerId, paths};
 
+pub use crate::config::flags::Flags;
 use crate::config::values::{authority, boolean, duration, socket};
 
-/// The options of every way to run.
-#[derive(Parser, Debug, Default)]
-#[command(name = "ironhook-agent", version)]
-pub struct Flags {
-    /// Who this worker is to the server [WORKER_ID, ID, AGENT_ID; else the MAC address of the lease]
-    #[arg(long, short)]
-    id: Option<String>,
-    /// host:port of the workflow server [TINKERBELL_GRPC_AUTHORITY, AGENT_GRPC_SERVER]
-    #[arg(long, visible_alias = "grpc-server")]
-    tinkerbell_grpc_authority: Option<String>,
-    /// Whether to speak TLS to it; default true [TINKERBELL_TLS, AGENT_GRPC_TLS]
-    #[arg(long, visible_alias = "grpc-tls", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    tinkerbell_tls: Option<String>,
-    /// Whether to believe any certificate; default false [TINKERBELL_INSECURE_TLS, AGENT_GRPC_INSECURE_TLS]
-    #[arg(long, visible_alias = "grpc-insecure-tls", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "true")]
-    tinkerbell_insecure_tls: Option<String>,
-    /// Certificate authorities, PEM, believed beside the system's [IRONHOOK_CA_FILE]
-    #[arg(long)]
-    ca_file: Option<String>,
-    /// Our certificate, PEM, for a server that asks for one [IRONHOOK_CLIENT_CERT]
-    #[arg(long)]
-    client_cert: Option<String>,
-    /// Its key, PEM [IRONHOOK_CLIENT_KEY]
-    #[arg(long)]
-    client_key: Option<String>,
-    /// auto: whichever service the server has; or classic, classic-0.8, v2 (GetAction), ironhook (classic with
-    /// ironhook.v1); default auto [IRONHOOK_PROTOCOL]
-    #[arg(long)]
-    protocol: Option<String>,
-    /// Registry that is put in front of every image [DOCKER_REGISTRY]
-    #[arg(long, short = 'r')]
-    docker_registry: Option<String>,
-    /// Registry that user name and password are for, when none is put in front [AGENT_REGISTRY_NAME]
-    #[arg(long)]
-    registry_name: Option<String>,
-    /// User name at the registry [REGISTRY_USERNAME, AGENT_REGISTRY_USER]
-    #[arg(long, short = 'u', visible_alias = "registry-user")]
-    registry_username: Option<String>,
-    /// The engine's socket [AGENT_DOCKER_SOCKET, DOCKER_HOST; else /run/docker/docker.sock or /var/run/docker.sock]
-    #[arg(long)]
-    docker_socket: Option<String>,
-    /// Directory shared with engine and actions, at the same path for the engine; default /worker [IRONHOOK_WORKER_DIR]
-    #[arg(long)]
-    worker_dir: Option<String>,
-    /// Directory of run-time state; default /run/ironhook [IRONHOOK_RUN_DIR]
-    #[arg(long)]
-    run_dir: Option<String>,
-    /// Longest wait between two tries; default 3s [RETRY_INTERVAL]
-    #[arg(long)]
-    retry_interval: Option<String>,
-    /// Directory with an OCI layout of images that need no registry; can be repeated; default
-    /// /usr/share/ironhook/images and /etc/ironhook/images [IRONHOOK_IMAGES, separated by colons]
-    #[arg(long)]
-    images: Vec<PathBuf>,
-    /// Registries, separated by commas, that crun's images are read from without TLS [INSECURE_REGISTRIES]
-    #[arg(long)]
-    insecure_registries: Option<String>,
-    /// `builtin`: a stock action whose work one of ours does is run as ours; `stock`: as it is named; default stock
-    /// [IRONHOOK_ACTIONS]
-    #[arg(long)]
-    actions: Option<String>,
-    /// Whether the engine keeps its images in memory, so that a pull has to fit; default false [IRONHOOK_IMAGES_IN_MEMORY]
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    images_in_memory: Option<String>,
-    /// Which executor runs actions: docker, crun, or auto: crun for ironhook/* images that this machine has, else docker;
-    /// default auto [IRONHOOK_EXECUTOR]
-    #[arg(long)]
-    executor: Option<String>,
-    /// `privileged`: every action is; `declared`: those whose image has the label
-    /// dev.ironhook.privileges=privileged; default privileged [IRONHOOK_PRIVILEGES]
-    #[arg(long)]
-    privileges: Option<String>,
-}
+/// How long a registry that is away is waited for.
+const PULL: Duration = Duration::from_secs(300);
+/// Most bytes of `/workflow/data`, as the field has it.
+const LARGEST_DATA: u64 = 10 << 20;
 
 /// How to speak to the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,6 +88,8 @@ pub struct Config {
     pub tls: Tls,
     /// Believed beside the system's certificate authorities, PEM.
     pub ca_file: Option<PathBuf>,
+    /// Where the only authorities to believe are handed out, instead of the system's.
+    pub cert_url: Option<String>,
     /// Our certificate and its key, PEM.
     pub identity: Option<(PathBuf, PathBuf)>,
     /// From the boot script, single use. Only ever sent over verified TLS.
@@ -175,6 +108,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// The longest wait between two tries.
     pub retry_interval: Duration,
+    /// How long a pull whose failures pass is tried again.
+    pub pull_timeout: Duration,
     /// Which containers are privileged.
     pub privileges: Privileges,
     /// One of [`crate::executor::Any::NAMES`].
@@ -187,6 +122,10 @@ pub struct Config {
     pub builtin_actions: bool,
     /// The engine keeps its images in memory.
     pub images_in_memory: bool,
+    /// The server is told what this machine is.
+    pub detection: bool,
+    /// Most bytes of `/workflow/data`.
+    pub largest_data: u64,
 }
 
 /// All that is wrong with flags and environment.
@@ -247,8 +186,11 @@ impl Config {
         let authority = server(&mut read, flags.tinkerbell_grpc_authority);
         let tls = tls(&mut read, flags.tinkerbell_tls, flags.tinkerbell_insecure_tls);
         let ca_file = read.text(("--ca-file", flags.ca_file), &["IRONHOOK_CA_FILE"]).map(PathBuf::from);
+        let cert_url = read.parsed(("--cert-url", flags.cert_url), &["TINKERBELL_CERT_URL"], values::url);
         let identity = identity(&mut read, flags.client_cert, flags.client_key);
-        let ticket = read.text(("", None), &["IRONHOOK_TICKET"]).map(Secret::new).filter(|_| tls == Tls::Verified);
+        // Authorities that came over the network are nobody's word.
+        let is_verified = tls == Tls::Verified && cert_url.is_none();
+        let ticket = read.text(("", None), &["IRONHOOK_TICKET"]).map(Secret::new).filter(|_| is_verified);
         let protocol = read.parsed(("--protocol", flags.protocol), &["IRONHOOK_PROTOCOL"], values::protocol);
         let registry = read.text(("--docker-registry", flags.docker_registry), &["DOCKER_REGISTRY"]);
         let named = read.text(("--registry-name", flags.registry_name), &["AGENT_REGISTRY_NAME"]);
@@ -256,20 +198,32 @@ impl Config {
         let sockets =
             read.parsed(("--docker-socket", flags.docker_socket), &["AGENT_DOCKER_SOCKET", "DOCKER_HOST"], socket);
         let worker_dir = read.text(("--worker-dir", flags.worker_dir), &["IRONHOOK_WORKER_DIR"]);
-        let retry = read.parsed(("--retry-interval", flags.retry_interval), &["RETRY_INTERVAL"], duration);
-        let executor = read.parsed(("--executor", flags.executor), &["IRONHOOK_EXECUTOR"], values::executor);
+        let variables = ["RETRY_INTERVAL", "AGENT_BACKOFF_MAX_INTERVAL"];
+        let retry = read.parsed(("--retry-interval", flags.retry_interval), &variables, duration);
+        let variables = ["IRONHOOK_EXECUTOR", "AGENT_RUNTIME"];
+        let executor = read.parsed(("--executor", flags.executor), &variables, values::executor);
         let privileges = read.parsed(("--privileges", flags.privileges), &["IRONHOOK_PRIVILEGES"], values::privileges);
+        let pull = read.parsed(("--pull-timeout", flags.pull_timeout), &["IRONHOOK_PULL_TIMEOUT"], duration);
         let images = images(&read, flags.images);
         let plain = read.text(("--insecure-registries", flags.insecure_registries), &["INSECURE_REGISTRIES"]);
         let actions = read.parsed(("--actions", flags.actions), &["IRONHOOK_ACTIONS"], values::builtin);
         let in_memory = ("--images-in-memory", flags.images_in_memory);
         let in_memory = read.parsed(in_memory, &["IRONHOOK_IMAGES_IN_MEMORY"], boolean);
+        let detection = ("--attribute-detection", flags.attribute_detection);
+        let detection = read.parsed(detection, &["AGENT_ATTRIBUTE_DETECTION"], boolean);
+        let largest = read.parsed(("--max-file-size", flags.max_file_size), &["MAX_FILE_SIZE"], values::bytes);
+        read.parsed(("--log-level", flags.log_level), &["AGENT_LOG_LEVEL"], values::level);
+        read.parsed(("--transport", flags.transport), &["AGENT_TRANSPORT"], values::transport);
+        if flags.idle.registry_password.is_some() {
+            read.problems.push("--registry-password: give it as REGISTRY_PASSWORD, not for all to see".to_owned());
+        }
         match (worker, authority, read.problems) {
             (Some(worker), Some(authority), problems) if problems.is_empty() => Ok(Self {
                 worker,
                 authority,
                 tls,
                 ca_file,
+                cert_url: cert_url.filter(|_| tls == Tls::Verified),
                 identity,
                 ticket,
                 protocol: protocol.unwrap_or(Protocol::Auto),
@@ -279,6 +233,7 @@ impl Config {
                 worker_dir: PathBuf::from(worker_dir.unwrap_or_else(|| paths::WORKER.to_owned())),
                 run_dir,
                 retry_interval: retry.unwrap_or(Duration::from_secs(3)),
+                pull_timeout: pull.unwrap_or(PULL),
                 privileges: privileges.unwrap_or(Privileges::Privileged),
                 executor: executor.unwrap_or_else(|| "auto".to_owned()),
                 images,
@@ -289,6 +244,8 @@ impl Config {
                     .collect(),
                 builtin_actions: actions.unwrap_or(false),
                 images_in_memory: in_memory.unwrap_or(false),
+                detection: detection.unwrap_or(true),
+                largest_data: largest.unwrap_or(LARGEST_DATA),
             }),
             (_, _, problems) => Err(ConfigError(problems)),
         }

@@ -1,5 +1,7 @@
 //! Both generations' names, precedence, and every problem at once.
 
+use clap::Parser;
+
 use super::*;
 
 fn resolve(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -121,5 +123,14 @@ fn authorities_and_times() {
     assert_eq!(duration("3").unwrap(), Duration::from_secs(3));
     for bad in ["", "s", "0s", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615h", "25h"] {
         assert!(duration(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn every_word_that_the_command_line_takes_for_actions_is_understood() {
+    let spec::cmdline::Kind::Choice(words) = spec::cmdline::IRONHOOK_ACTIONS.kind else { panic!("no choice") };
+    for word in words {
+        let config = resolve(&["--id=a"], &[SERVER, ("IRONHOOK_ACTIONS", word)]).unwrap();
+        assert_eq!(config.builtin_actions, *word == "builtin", "{word}");
     }
 }

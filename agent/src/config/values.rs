@@ -74,8 +74,8 @@ pub fn privileges(text: &str) -> Result<Privileges, String> {
 pub fn builtin(text: &str) -> Result<bool, String> {
     match text {
         "builtin" => Ok(true),
-        "stock" => Ok(false),
-        _ => Err(format!("{text:?} is neither builtin nor stock")),
+        "image" => Ok(false),
+        _ => Err(format!("{text:?} is neither builtin nor image")),
     }
 }
 
@@ -85,6 +85,34 @@ pub fn executor(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!("{text:?} is no executor; there are {}", Any::NAMES.join(", ")))
+    }
+}
+
+/// Where actions come from; only one of the field's ways is left.
+pub fn transport(text: &str) -> Result<(), String> {
+    match text {
+        "grpc" => Ok(()),
+        "file" => Err("\"file\": actions of a file are run by `ironhook-agent run FILE`".to_owned()),
+        _ => Err(format!("{text:?} is no way to a server here; there is grpc")),
+    }
+}
+
+/// How many bytes.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number of bytes"))
+}
+
+/// How much is said.
+pub fn level(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a number"))
+}
+
+/// Where a certificate is handed out.
+pub fn url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is no URL that begins with http:// or https://")),
     }
 }
 

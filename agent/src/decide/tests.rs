@@ -8,7 +8,7 @@ use spec::{Action, Code};
 
 use super::*;
 
-fn job(name: &str, begun: bool) -> Job {
+pub(super) fn job(name: &str, begun: bool) -> Job {
     let action = Action {
         workflow: "default/w".parse().unwrap(),
         task: "t".into(),
@@ -28,34 +28,38 @@ fn job(name: &str, begun: bool) -> Job {
     Job { attempt: Attempt::of(&action, 1), action, begun, untouched: !begun, claimed_ms: 0, reacts_to: None }
 }
 
-fn ended(name: &str, handover: Option<Mode>) -> Ended {
+pub(super) fn ended(name: &str, handover: Option<Mode>) -> Ended {
     Ended {
         attempt: job(name, false).attempt,
         outcome: Outcome::Succeeded,
-        seconds: 1,
+        span: took(1),
         handover,
         doubt: false,
         reaction: None,
     }
 }
 
-fn container() -> Container {
+pub(super) const fn took(seconds: u64) -> Span {
+    Span { seconds, stop: 1_700_000_000 }
+}
+
+pub(super) fn container() -> Container {
     Container { id: "c".into(), started_ms: 0 }
 }
 
-fn idle_after(name: &str) -> State {
+pub(super) fn idle_after(name: &str) -> State {
     State::Idle { last: Some(ended(name, None)), claimed: None }
 }
 
-const REFUSED: Answer = Answer::Refused { gone: false, doubt: false };
-const GONE: Answer = Answer::Refused { gone: true, doubt: true };
-const DOUBTFUL: Answer = Answer::Refused { gone: false, doubt: true };
+pub(super) const REFUSED: Answer = Answer::Refused { gone: false, doubt: false };
+pub(super) const GONE: Answer = Answer::Refused { gone: true, doubt: true };
+pub(super) const DOUBTFUL: Answer = Answer::Refused { gone: false, doubt: true };
 
 fn after(state: State, event: Event) -> State {
     decide(state, event).0
 }
 
-fn claimed(name: &str, begun: bool) -> State {
+pub(super) fn claimed(name: &str, begun: bool) -> State {
     State::Claimed(job(name, begun))
 }
 
@@ -69,7 +73,7 @@ fn an_action_goes_through_every_state_in_order() {
     let (state, command) = decide(state, Event::Prepared(attempt.clone(), container()));
     assert_eq!(command, Command::Run { job: job("a", false), container: container() });
     let finish = Finish { outcome: Outcome::Succeeded, handover: None };
-    let (state, command) = decide(state, Event::Finished(attempt.clone(), finish, 1));
+    let (state, command) = decide(state, Event::Finished(attempt.clone(), finish, took(1)));
     assert_eq!(command, Command::ReportEnd(ended("a", None)));
     let (state, command) = decide(state, Event::EndAnswered(attempt, Answer::Acknowledged));
     assert_eq!((state, command), (idle_after("a"), Command::Poll));
@@ -108,9 +112,9 @@ fn the_machine_is_handed_over_only_after_a_success_on_record() {
     let finish = |outcome| Finish { outcome, handover: Some(Mode::Reboot) };
     let running = State::Running { job: job("a", false), container: Some(container()), resumed: false };
     let failed = Outcome::Failed(Failure::new(Code::Handover, "no"));
-    let state = after(running.clone(), Event::Finished(attempt.clone(), finish(failed), 0));
+    let state = after(running.clone(), Event::Finished(attempt.clone(), finish(failed), took(0)));
     assert!(matches!(&state, State::Reporting(Ended { handover: None, .. })), "{state:?}");
-    let state = after(running, Event::Finished(attempt.clone(), finish(Outcome::Succeeded), 0));
+    let state = after(running, Event::Finished(attempt.clone(), finish(Outcome::Succeeded), took(0)));
     for (answer, leaves) in [(Answer::Acknowledged, true), (DOUBTFUL, true), (REFUSED, false), (GONE, false)] {
         let state = after(state.clone(), Event::EndAnswered(attempt.clone(), answer));
         assert_eq!(matches!(state, State::Leaving { asked: false, .. }), leaves, "{answer:?}");
@@ -131,7 +135,7 @@ fn a_server_that_lost_a_report_gets_it_again_and_a_fresh_attempt_is_run() {
 fn a_malformed_action_is_reported_and_never_run() {
     let attempt = job("a", false).attempt;
     let failure = Failure::new(Code::BadInput, "field image is empty");
-    let (_, command) = decide(State::default(), Event::Malformed(attempt, failure.clone()));
+    let (_, command) = decide(State::default(), Event::Malformed(attempt, failure.clone(), took(0)));
     assert!(matches!(command, Command::ReportEnd(ended) if ended.outcome == Outcome::Failed(failure)));
 }
 
@@ -161,7 +165,7 @@ fn a_server_with_ids_is_taken_at_its_word() {
     }
 }
 
-fn reacting(job: &mut Job) {
+pub(super) fn reacting(job: &mut Job) {
     job.action.on_failure = vec!["collect".into()];
     job.action.on_timeout = vec!["reset".into()];
 }
@@ -182,7 +186,7 @@ fn what_the_template_wants_after_a_failure_is_run_once_and_told_with_it() {
         let attempt = a.attempt.clone();
         let running = State::Running { job: a, container: Some(container()), resumed: false };
         let finish = Finish { outcome: outcome.clone(), handover: None };
-        let (state, next) = decide(running, Event::Finished(attempt.clone(), finish, 3));
+        let (state, next) = decide(running, Event::Finished(attempt.clone(), finish, took(3)));
         let Some(command) = command else {
             assert!(matches!(&state, State::Reporting(ended) if ended.outcome == outcome), "{state:?}");
             continue;
@@ -198,9 +202,9 @@ fn what_the_template_wants_after_a_failure_is_run_once_and_told_with_it() {
         let (state, next) = restarted(&state);
         assert!(matches!(&next, Command::Run { job, .. } if job.attempt == reaction.attempt), "{next:?}");
         let finish = Finish { outcome: Outcome::Succeeded, handover: Some(Mode::Reboot) };
-        let state = after(state, Event::Finished(reaction.attempt.clone(), finish, 9));
+        let state = after(state, Event::Finished(reaction.attempt.clone(), finish, took(9)));
         let State::Reporting(ended) = state else { panic!() };
-        assert_eq!((&ended.attempt, ended.seconds, ended.handover), (&attempt, 3, None));
+        assert_eq!((&ended.attempt, ended.span, ended.handover), (&attempt, took(3), None));
         assert_eq!(ended.reaction, Some(reaction.attempt));
         let (Outcome::Failed(told) | Outcome::TimedOut(told)) = &ended.outcome else { panic!() };
         assert!(
@@ -211,7 +215,7 @@ fn what_the_template_wants_after_a_failure_is_run_once_and_told_with_it() {
     reacting(&mut unstarted);
     let attempt = unstarted.attempt.clone();
     let running = State::Running { job: unstarted, container: None, resumed: false };
-    let state = after(running, Event::Finished(attempt, Finish::from(failed), 0));
+    let state = after(running, Event::Finished(attempt, Finish::from(failed), took(0)));
     assert!(matches!(state, State::Reporting(_)), "an action without an image has nothing to react with");
 }
 
@@ -353,10 +357,10 @@ impl World {
                 *self.starts.entry(name).or_default() += u32::from(!*started);
                 *started = true;
                 if job.reacts_to.is_some() {
-                    return Some(Event::Finished(job.attempt, Finish::from(Outcome::Succeeded), 0));
+                    return Some(Event::Finished(job.attempt, Finish::from(Outcome::Succeeded), took(0)));
                 }
                 let handover = self.last(i).then_some(Mode::Reboot);
-                Event::Finished(job.attempt, Finish { outcome: self.plan[i].clone(), handover }, 0)
+                Event::Finished(job.attempt, Finish { outcome: self.plan[i].clone(), handover }, took(0))
             }
             Command::ReportEnd(ended) => {
                 let first = self.end(&ended);

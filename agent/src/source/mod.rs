@@ -2,6 +2,7 @@
 //! `ironhook.v1` beside it. Polls once a call; reports are repeated until the server has answered, whatever that takes.
 
 mod answers;
+pub mod authorities;
 mod classic;
 mod link;
 mod machine;
@@ -59,6 +60,14 @@ pub struct PollError {
     call: &'static str,
     // Not a `source`: a status prints its own cause, and `describe` already has the chain.
     status: Status,
+}
+
+impl PollError {
+    /// The server's words, if it has answered and does not serve us.
+    pub fn refusal(&self) -> Option<String> {
+        let refused = refusal(&self.status) || self.status.code() == Code::Unauthenticated;
+        refused.then(|| describe(&self.status))
+    }
 }
 
 /// A report, in the words of the service that it goes to.
@@ -221,15 +230,18 @@ impl Source {
 
     /// Reports how an action ended, its failure in full first; returns when the server has answered.
     pub async fn report_end(&mut self, ended: &Ended) -> Answer {
-        let Ended { attempt, outcome, seconds, .. } = ended;
+        let Ended { attempt, outcome, span, .. } = ended;
         let (state, failure) = match outcome {
             Outcome::Succeeded => ("success", None),
             Outcome::Failed(failure) => ("failed", Some(failure)),
             Outcome::TimedOut(failure) => ("timeout", Some(failure)),
         };
         let wire = match attempt.era {
-            Era::Classic => Wire::Classic(convert::ended(attempt, outcome, *seconds)),
-            Era::Newer => Wire::Newer(Box::new(proto::newer::ended(attempt, outcome, *seconds, now()))),
+            Era::Classic => Wire::Classic(convert::ended(attempt, outcome, span.seconds)),
+            Era::Newer => {
+                let stop = prost_types::Timestamp { seconds: span.stop, nanos: 0 };
+                Wire::Newer(Box::new(proto::newer::ended(attempt, outcome, span.seconds, stop)))
+            }
         };
         self.report(attempt, state, failure, wire).await
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
+use super::authorities;
 use crate::config::Config;
 
 /// Where distributions keep their authorities, as one file.
@@ -41,7 +42,9 @@ pub enum RootsError {
 
 /// Believes the system and the site.
 pub fn trusted(config: &Config) -> Result<ClientTlsConfig, RootsError> {
-    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    // Those that a server of 0.6 hands out are instead of the system's.
+    let handed_out = config.cert_url.is_some().then(|| authorities::place(config));
+    let named = handed_out.or_else(|| std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
     let system = match &named {
         Some(path) => Some(read("certificate authorities", path, "CERTIFICATE")?),
         None => SYSTEM.iter().find_map(|path| read("certificate authorities", Path::new(path), "CERTIFICATE").ok()),

@@ -7,6 +7,7 @@ use spec::failure::Code as FailureCode;
 
 use super::*;
 use crate::config::Flags;
+use crate::job::Span;
 use crate::progress::Reporter;
 
 #[path = "../../tests/common/mod.rs"]
@@ -41,7 +42,7 @@ fn failed(attempt: &Attempt) -> Ended {
     Ended {
         attempt: attempt.clone(),
         outcome: Outcome::Failed(failure),
-        seconds: 3,
+        span: Span { seconds: 3, stop: 1_700_000_000 },
         handover: None,
         doubt: false,
         reaction: None,
@@ -252,24 +253,11 @@ async fn a_line_that_nobody_listens_to_ends_with_its_reporter() {
     assert!(server.seen().log.is_empty());
 }
 
-/// A certificate authority, and a certificate that it has signed, as files of a directory.
-fn certificates(dir: &std::path::Path) {
-    let script = r#"
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=site -keyout ca.key -out ca.pem
-        for name in server client; do
-            openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=$name -keyout $name.key -out $name.csr
-            printf 'subjectAltName=IP:127.0.0.1\n' > ext
-            openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out $name.pem
-        done"#;
-    let made = std::process::Command::new("sh").args(["-ec", script]).current_dir(dir).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-}
-
 #[tokio::test]
 async fn tls_needs_the_authority_of_the_site_and_our_certificate() {
     use tonic::transport::{Certificate, Identity, ServerTlsConfig};
     let dir = tempfile::tempdir().unwrap();
-    certificates(dir.path());
+    common::certificates::make(dir.path());
     let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     let tls = ServerTlsConfig::new()

@@ -3,6 +3,8 @@
 
 #![allow(dead_code)]
 
+pub mod certificates;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
