@@ -37,6 +37,28 @@ fn an_image_is_packed_as_was_said_or_refused() {
 }
 
 #[test]
+fn the_digest_may_be_in_a_file_of_its_own() {
+    if !root("the_digest_may_be_in_a_file_of_its_own") {
+        return;
+    }
+    let image = image(8 * MIB, 512);
+    let url = serve(image.clone(), Faults::default());
+    let disk = Loop::new(12 * MIB, 512);
+    let sums = |bytes: &[u8], name: &str| {
+        let line = format!("{}  {name}\n{}  x\n", sha256(bytes).trim_start_matches("sha256:"), "0".repeat(64));
+        serve(line.into_bytes(), Faults::default())
+    };
+    let failure = write(&url, &disk, &[("IMG_CHECKSUM", &sums(&image, "other.img"))]).failure().clone();
+    assert!(failure.code == "bad_input" && failure.message.contains("has 0 SHA-256"), "{failure:?}");
+    disk.assert_untouched();
+    let failure = write(&url, &disk, &[("IMG_CHECKSUM", &sums(b"x", "disk.img"))]).failure().clone();
+    assert_eq!(failure.code, "digest_mismatch", "{failure:?}");
+    disk.assert_blank_ends();
+    let done = write(&url, &disk, &[("IMG_CHECKSUM", &sums(&image, "disk.img"))]);
+    assert!(done.ok().log.contains(&format!("check {}", sha256(&image))), "{}", done.log);
+}
+
+#[test]
 fn one_file_of_an_archive_is_the_image() {
     if !root("one_file_of_an_archive_is_the_image") {
         return;

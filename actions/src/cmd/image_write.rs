@@ -14,6 +14,7 @@ use crate::disk::target::{Change, Claimed, Committed, Error as TargetError};
 use crate::failed::Failed;
 use crate::image::checksum::Promise;
 use crate::image::source::Source;
+use crate::image::sums;
 use crate::report::size;
 use crate::table::Action;
 
@@ -29,10 +30,13 @@ pub const ACTION: Action = Action {
 };
 
 fn run(context: &Context<'_>) -> Result<(), Failed> {
-    let wish = wish::read(context.called, &environment)?;
+    let mut wish = wish::read(context.called, &environment)?;
     let report = context.report;
     report.set_line_interval(wish.progress);
     let found = wish.consent.find(&wish.disk, context)?;
+    if let Some(url) = &wish.sums {
+        wish.request.proof.checksum = sums::fetch(url, &wish.request.place, &wish.request.options)?;
+    }
     let source = Source::open_mapped(&wish.request, wish.map.as_ref(), END as usize)?;
     report.plan(&format!("write {} to {}", source.describe(), found.describe()));
     promised(context, &wish);

@@ -121,9 +121,11 @@ fn by_path(path: &Path, sysfs: &Sysfs) -> Result<Option<Found>, Error> {
     if let Some(found) = find::look(path, sysfs)? {
         return Ok(Some(found));
     }
-    match path.strip_prefix("/dev/disk").ok().and_then(Path::to_str) {
-        Some(name) => by_name(name, sysfs),
-        None => Ok(None),
+    let below = |directory| path.strip_prefix(directory).ok().and_then(Path::to_str);
+    match (below("/dev/disk"), below("/dev/mapper")) {
+        (Some(name), _) => by_name(name, sysfs),
+        (None, Some(name)) => Ok(find::all(sysfs)?.into_iter().find(|found| sysfs.mapping(&found.disk.name) == name)),
+        (None, None) => Ok(None),
     }
 }
 
@@ -303,6 +305,21 @@ mod tests {
         assert_eq!(chosen("smallest"), "nvme0n1");
         assert_eq!(chosen("wwn=0x50"), "sda");
         assert_eq!(chosen("serial=N*"), "nvme0n1");
+    }
+
+    #[test]
+    fn a_mapping_is_found_by_the_name_it_was_given() {
+        let (dir, sysfs) = machine();
+        let place = dir.path().join("class/block/dm-3");
+        fs::create_dir_all(place.join("dm")).unwrap();
+        for (file, text) in
+            [("dev", "4001:3"), ("size", "8"), ("removable", "0"), ("ro", "0"), ("dm/name", "vg-root\n")]
+        {
+            fs::write(place.join(file), text).unwrap();
+        }
+        let found = by_path(Path::new("/dev/mapper/vg-root"), &sysfs).unwrap().unwrap();
+        assert_eq!((found.path.as_path(), found.disk.name.as_str()), (Path::new("/dev/dm-3"), "dm-3"));
+        assert!(by_path(Path::new("/dev/mapper/vg-home"), &sysfs).unwrap().is_none());
     }
 
     #[test]

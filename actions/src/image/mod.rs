@@ -11,3 +11,4 @@ pub mod published;
 pub mod qcow2;
 pub mod random;
 pub mod source;
+pub mod sums;

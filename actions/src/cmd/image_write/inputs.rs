@@ -23,7 +23,7 @@ pub const INPUTS: &[Input] = &[
     optional("MIRRORS", "More URLs of the same file, separated by spaces: each takes over where another one fails."),
     optional(
         "IMG_CHECKSUM",
-        "sha256:<hex> or sha512:<hex>; none waives the check. Required, but with a signature or under the older names.",
+        "sha256:<hex> or sha512:<hex>, or the URL of a file of digests that names the image; none waives the check. Required, but with a signature or under the older names.",
     ),
     or(
         "IMG_CHECKSUM_OF",

@@ -22,6 +22,8 @@ use crate::select::Selector;
 pub struct Wish {
     pub request: Request,
     pub map: Option<Place>,
+    /// Where the digest is.
+    pub sums: Option<String>,
     pub is_unchecked_by_default: bool,
     pub disk: Selector,
     pub how: How,
@@ -49,6 +51,7 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let place = place(&mut r, called, &options);
     let disk = r.value("DEST_DISK", input::disk);
     let (proof, is_unchecked_by_default) = promise(&mut r, called, lookup);
+    let sums = r.optional("IMG_CHECKSUM", input::text).filter(|text| input::url(text).is_ok());
     let of = r.value("IMG_CHECKSUM_OF", input::one_of(&[("compressed", Of::Compressed), ("content", Of::Content)]));
     let (unpack, layout, said) = format(&mut r, called);
     let member = r.optional("TAR_MEMBER", input::text);
@@ -78,6 +81,7 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
     Ok(Wish {
         request,
         map,
+        sums,
         is_unchecked_by_default,
         disk,
         how,
@@ -152,7 +156,11 @@ fn place(r: &mut Reader<'_>, called: &str, options: &Options) -> Option<Place> {
 
 /// What is promised, and whether its absence only is the custom of an old name.
 fn promise(r: &mut Reader<'_>, called: &str, lookup: Lookup<'_>) -> (Proof, bool) {
-    let checksum = r.optional("IMG_CHECKSUM", checksum::parse);
+    let of_text = |text: &str| match input::url(text) {
+        Ok(_) => Ok(Promise::Waived),
+        Err(_) => checksum::parse(text),
+    };
+    let checksum = r.optional("IMG_CHECKSUM", of_text);
     let key = r.optional("IMG_PUBKEY", input::text);
     let text = r.optional("IMG_SIGNATURE", input::text);
     let signature = match (key, text) {

@@ -152,7 +152,7 @@ impl Guest {
         qemu.args(["-cpu", if accel == "kvm" { "host" } else { "max,svm=off" }, "-device", "virtio-rng-pci"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x01"]);
         qemu.arg("-kernel").arg(&kernel).arg("-initrd").arg(&initrd);
-        qemu.args(["-append", "console=ttyS0 panic=-1 ironhook.panic_seconds=1 quiet"]);
+        qemu.args(["-append", "console=ttyS0 panic=-1 ironhook.panic_seconds=1 no_timer_check quiet"]);
         qemu.args([
             "-serial",
             &format!("file:{}", console.display()),
