@@ -67,7 +67,10 @@ relock: programs ## lock the Debian packages of the components at what the mirro
 
 .PHONY: gen
 gen: ## generated code and goldens
-	UPDATE_GOLDENS=1 cargo test --locked -p proto -p actions -p e2e --test generated --test house
+	UPDATE_GOLDENS=1 cargo test --locked -p proto -p actions -p e2e -p spec -p image --test generated --test house --test manuals --test man
+	UPDATE_GOLDENS=1 cargo test --locked -p bootkit --bin bootkit the_manual_page
+	UPDATE_GOLDENS=1 cargo test --locked -p server --bin ironhook the_manual_page
+	UPDATE_GOLDENS=1 cargo test --locked -p agent --bin ironhook-agent of_the_
 
 .PHONY: demo
 demo: deps image ## from power-on to an installed OS, in a virtual machine
@@ -86,20 +89,22 @@ test: deps ## the tests of every change: checks, unit, integration, and machines
 	hack/run-tests
 
 .PHONY: test-full
-test-full: test ## and what needs more of the host: machines, engines, crashes (docker.io, xfsprogs, btrfs-progs, kea-dhcp4-server, qemu-system-arm, qemu-efi-aarch64)
+test-full: test ## and what needs more of the host: machines, engines, crashes (docker.io, mdadm, dmsetup, xfsprogs, btrfs-progs, kea-dhcp4-server, qemu-system-arm, qemu-efi-aarch64)
 	for suite in "" trixie sid; do DOCKERD_SUITE=$$suite hack/with-dockerd cargo test --locked -p agent --test executors --test file; done
+	hack/with-dockerd cargo test --locked -p agent --test registry -- --ignored --test-threads=1
 	hack/with-dockerd cargo test --locked -p agent --test crashes -- --ignored --test-threads=1
 	cargo test --locked -p e2e --test 'boot_*' --test 'guest*' -- --ignored --test-threads=1
 	cargo test --locked -p actions --test image_disk -- --ignored --test-threads=1
 	cargo test --locked -p bootkit --test engine -- --ignored --test-threads=1
 	cargo test --locked -p e2e --test bootkit_vm -- --ignored --test-threads=1
-	hack/in-lab cargo test --locked -p e2e --test netboot_proxy --test netboot_firmware -- --ignored --test-threads=1 # kea-dhcp4-server qemu-system-arm qemu-efi-aarch64
+	hack/in-lab cargo test --locked -p e2e --test netboot_proxy --test netboot_firmware --test netboot_media -- --ignored --test-threads=1 # kea-dhcp4-server qemu-system-arm qemu-efi-aarch64
 
 .PHONY: bench-boot
 bench-boot: image ## from the kernel's start to the agent, against a bare boot of the same bytes
 	cargo build --locked -p sys --example bare_init
 	cargo build --locked -p e2e --bins
 	$(dir $(LAB))ironhook-bench-boot
+	hack/bench/plot.py out/bench/boot.json
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for a minute (nightly compiler, cargo-fuzz)
@@ -109,11 +114,12 @@ fuzz: ## each fuzz target for a minute (nightly compiler, cargo-fuzz)
 bench-image: programs ## how long assembling takes and how much memory: out/bench/image.json, out/bench/image.svg
 	cargo build --locked -p e2e --bin ironhook-bench-image
 	$(TOOLS)/ironhook-bench-image
+	hack/bench/plot.py out/bench/image.json
 
 .PHONY: bench-actions
-bench-actions: ## image-write against every other way that is installed (isal pigz pixz bmap-tools; cargo install --root out/cache/tools coreos-installer)
-	cargo build --locked --release --target-dir out/cache/bench-target -p actions --bin ironhook-actions
-	hack/bench/actions.py --program out/cache/bench-target/$(TARGET)/release/ironhook-actions
+bench-actions: ## image-write against every other way that is installed (isal pigz pixz bmap-tools qemu-block-extra; cargo install --root out/cache/tools coreos-installer)
+	cargo build --locked --release --target-dir out/cache/bench-target -p actions --bin ironhook-actions --example stages
+	hack/bench/actions.py --program out/cache/bench-target/$(TARGET)/release/ironhook-actions --stages out/cache/bench-target/$(TARGET)/release/examples/stages
 
 .PHONY: bench-netboot
 bench-netboot: ## DHCP, TFTP and HTTP against dnsmasq, Kea, tftpd-hpa and nginx (dnsmasq-base kea-dhcp4-server tftpd-hpa nginx-light)

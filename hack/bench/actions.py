@@ -2,165 +2,74 @@
 """image-write against the best other ways to put the same image onto a disk: one run, ratios, a plot.
 
 Every way gets the same file from the same server on loopback and writes the same loop device; rounds are interleaved.
-Ours is timed as others work (no digest, nothing read back) and, beside it, with both. Must not be told what to expect:
-goals stand in GOALS and are only printed beside the results. Needs root, and the release build of ironhook-actions.
+Ours is timed as others work (no digest, nothing read back) and, beside it, with both. What it could reach at best is
+measured too: its stages alone (hack/bench/stages.rs), and all the processor time that the server, the program and the
+kernel's workers take, divided by the cores. Must not be told what to expect: goals are only printed beside the results.
+Needs root, and the release builds of ironhook-actions and of the example `stages`.
 """
 
 import argparse
-import http.server
 import json
 import os
 import pathlib
 import resource
-import shutil
-import socketserver
 import statistics
 import subprocess
-import threading
+import sys
 import time
 
+sys.dont_write_bytecode = True
+from actions_images import make_files, make_image  # noqa: E402
+from actions_peers import peers  # noqa: E402
+from bars import plot  # noqa: E402
+from webfiles import serve  # noqa: E402
+
 GOALS = {"gz-multi": 1.5, "zst-multi": 1.5}
+OVERLAP = 0.9
+# MiB of memory that the manual promises.
+MEMORY = {"raw": 64, "gz": 64, "zst": 64}
+MOST_MEMORY = 256
 MIB = 1 << 20
+# Who is so many times slower than the best is run once more, not in every round.
+HOPELESS = 1.6
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Files of one directory by sendfile, with lengths, tags and ranges."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self):
-        self.answer(False)
-
-    def do_GET(self):
-        self.answer(True)
-
-    def answer(self, body):
-        path = self.server.root / os.path.basename(self.path)
-        if not path.is_file():
-            self.send_error(404)
-            return
-        size = path.stat().st_size
-        start, end = 0, size
-        wanted = self.headers.get("Range", "")
-        if wanted.startswith("bytes="):
-            first, _, last = wanted[6:].partition("-")
-            start, end = int(first), min(int(last) + 1, size) if last else size
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(end - start))
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", '"one"')
-        self.end_headers()
-        if body:
-            with open(path, "rb") as file:
-                try:
-                    while start < end:
-                        sent = os.sendfile(self.connection.fileno(), file.fileno(), start, min(end - start, 8 * MIB))
-                        if sent == 0:
-                            break
-                        start += sent
-                except OSError:
-                    self.close_connection = True
-
-    def log_message(self, *args):
-        pass
+def kernel_workers():
+    """Processor seconds of the kernel's worker threads, those of loop devices among them."""
+    total = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if pathlib.Path(f"/proc/{pid}/comm").read_text().startswith("kworker"):
+                total += int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+        except OSError:
+            pass
+    return total / 1e9
 
 
-class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    daemon_threads = True
-    allow_reuse_address = True
+def seconds(usage):
+    return usage.ru_utime + usage.ru_stime
 
 
-def run(command, **more):
-    return subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **more)
+class Run:
+    """One command: wall seconds, processor seconds of all it took (the server in this process too), MiB at the peak."""
+
+    def __init__(self, command, env=None):
+        before = seconds(resource.getrusage(resource.RUSAGE_SELF)) + kernel_workers()
+        start = time.monotonic()
+        child = subprocess.Popen(["timeout", "30", "bash", "-o", "pipefail", "-c", command], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.said = child.stdout.read().decode(errors="replace")
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        self.wall = time.monotonic() - start
+        self.cpu = seconds(usage) + seconds(resource.getrusage(resource.RUSAGE_SELF)) + kernel_workers() - before
+        self.peak = usage.ru_maxrss / 1024
+        # 124: half a minute was not enough.
+        self.status = child.returncode
+        self.failed = self.status != 0
 
 
-def make_image(work, size):
-    """A GPT with one ext4 that holds this machine's programs; more than half full."""
-    raw = work / "image.raw"
-    if raw.exists() and raw.stat().st_size == size * MIB:
-        return raw
-    tree = work / "tree"
-    shutil.rmtree(tree, ignore_errors=True)
-    tree.mkdir(parents=True)
-    left = size * MIB * 55 // 100
-    for base in ("/usr/bin", "/usr/lib/x86_64-linux-gnu"):
-        for path in sorted(pathlib.Path(base).iterdir()):
-            if path.is_file() and not path.is_symlink() and path.stat().st_size < left:
-                left -= path.stat().st_size
-                shutil.copy(path, tree / path.name)
-    for path in work.glob("image.*"):
-        path.unlink()
-    part = work / "part"
-    run(["truncate", "-s", f"{size - 2}M", part])
-    run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, part])
-    run(["truncate", "-s", f"{size}M", raw])
-    run(["sgdisk", "-n", "1:2048:0", raw])
-    run(["dd", f"if={part}", f"of={raw}", "bs=1M", "seek=1", "conv=notrunc"])
-    part.unlink()
-    shutil.rmtree(tree)
-    return raw
-
-
-def make_files(work, raw):
-    """The image in every packing, single and in pieces."""
-    def sh(name, script):
-        path = work / f"image.{name}"
-        if not path.exists():
-            run(["sh", "-c", script.format(raw=raw, out=f"{path}.new")])
-            os.rename(f"{path}.new", path)
-        return path
-
-    return {
-        "raw": raw,
-        "gz": sh("gz", "gzip -6 -c {raw} > {out}"),
-        "gz-multi": sh("multi.gz", "split -b 8M --filter='gzip -6 -c' {raw} > {out}"),
-        "zst": sh("zst", "zstd -q -3 -c {raw} > {out}"),
-        "zst-multi": sh("multi.zst", "split -b 8M --filter='zstd -q -3 -c' {raw} > {out}"),
-        "xz": sh("xz", "xz -1 -T1 -c {raw} > {out}"),
-        "xz-multi": sh("multi.xz", "xz -1 -T2 --block-size=8MiB -c {raw} > {out}"),
-    }
-
-
-def peers(case, url, disk):
-    """Every other way that is installed."""
-    kind = case.split("-")[0]
-    unpack = {
-        "raw": {"curl, dd": "cat"},
-        "gz": {"curl, igzip, dd": "igzip -d -c", "curl, pigz, dd": "pigz -d -c"},
-        "zst": {"curl, zstd, dd": "zstd -q -d -c"},
-        "xz": {"curl, xz, dd": "xz -T2 -d -c", "curl, pixz, dd": "pixz -d"},
-    }[kind]
-    ways = {}
-    for name, program in unpack.items():
-        if program == "cat":
-            ways[name] = f"curl -sf {url} | dd of={disk} bs=4M iflag=fullblock oflag=direct conv=fsync"
-        elif shutil.which(program.split()[0]):
-            ways[name] = f"curl -sf {url} | {program} | dd of={disk} bs=4M iflag=fullblock oflag=direct conv=fsync"
-    core = shutil.which("coreos-installer") or "out/cache/tools/bin/coreos-installer"
-    if os.path.exists(core):
-        ways["coreos-installer"] = f"{core} install --insecure --preserve-on-error --image-url {url} {disk}"
-    if shutil.which("bmaptool"):
-        ways["bmaptool"] = f"bmaptool -q copy --nobmap {url} {disk}"
-    if kind == "raw" and shutil.which("qemu-img"):
-        ways["qemu-img"] = f"qemu-img convert -n -W -m 8 -t none -f raw -O host_device {url} {disk}"
-    return ways
-
-
-def timed(command, env=None):
-    """Wall seconds, and CPU seconds of the command and of this process, which is the server."""
-    def used(who):
-        usage = resource.getrusage(who)
-        return usage.ru_utime + usage.ru_stime
-
-    before = used(resource.RUSAGE_CHILDREN) + used(resource.RUSAGE_SELF)
-    start = time.monotonic()
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    wall = time.monotonic() - start
-    cpu = used(resource.RUSAGE_CHILDREN) + used(resource.RUSAGE_SELF) - before
-    return (wall, cpu) if done.returncode == 0 else (None, done.stdout.decode(errors="replace")[-400:])
+def output(command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def is_right(raw, disk):
@@ -170,113 +79,122 @@ def is_right(raw, disk):
     return subprocess.run(f"cmp {skip} {raw} {disk}", shell=True, capture_output=True).returncode == 0
 
 
-def measure(case, file, raw, port, disk, program, rounds):
+def rounds_of(ways, raw, disk, rounds):
+    """Every way in turn, `rounds` times after a first that warms the caches and shows that the bytes are right."""
+    runs = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        best = min((min(run.wall for run in done) for done in runs.values() if done), default=None)
+        for name, (command, env) in list(ways.items()):
+            done = runs[name]
+            if number > 1 and not name.startswith("ours") and min(run.wall for run in done) > HOPELESS * best:
+                continue
+            subprocess.run(["blkdiscard", "-f", disk], capture_output=True)
+            run = Run(command, env)
+            if run.failed or (number == 0 and not is_right(raw, disk)):
+                why = f"status {run.status}: {run.said[-400:]}" if run.failed else "other bytes on the disk"
+                print(f"{name} left out ({why})", flush=True)
+                del ways[name], runs[name]
+            elif number > 0:
+                done.append(run)
+    return runs
+
+
+def stages(program, url, file, raw, disk):
+    """Wall seconds of each stage alone, the best of two."""
+    ways = {"fetch": f"{program} fetch {url}", "unpack": f"{program} unpack {file}", "write": f"{program} write {raw} {disk}"}
+    times = {}
+    for name, command in ways.items():
+        for _ in range(2):
+            subprocess.run(["blkdiscard", "-f", disk], capture_output=True)
+            times[name] = min(times.get(name, 1e9), float(output(command.split())))
+    return times
+
+
+def middle(values):
+    return statistics.median(values)
+
+
+def measure(name, case, file, raw, port, disk, args):
     url = f"http://127.0.0.1:{port}/{file.name}"
     base = {"PATH": os.environ["PATH"], "IMG_URL": url, "DEST_DISK": disk, "WAIT_DEVICE_SECONDS": "0"}
-    plain = {**base, "IMG_CHECKSUM": "none", "VERIFY": "none"}
-    digest = run_output(["sha256sum", file]).split()[0]
-    proven = {**base, "IMG_CHECKSUM": f"sha256:{digest}"}
-    ways = {"ours": (f"{program} image-write", plain), "ours, proven": (f"{program} image-write", proven)}
-    ways |= {name: (command, None) for name, command in peers(case, url, disk).items()}
-    times, costs = {name: [] for name in ways}, {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name, (command, env) in list(ways.items()):
-            subprocess.run(["blkdiscard", "-f", disk], capture_output=True)
-            wall, cpu = timed(command, env)
-            if wall is None:
-                print(f"{case}: {name} left out: {cpu}")
-                del ways[name]
-                continue
-            if number == 0:
-                # The first round warms the caches and shows that the bytes are right.
-                if not is_right(raw, disk):
-                    print(f"{case}: {name} left out: other bytes on the disk")
-                    del ways[name]
-                continue
-            times[name].append(wall)
-            costs[name].append(cpu)
+    digest = output(["sha256sum", file]).split()[0]
+    ours = f"exec {args.program} image-write"
+    ways = {
+        "ours": (ours, {**base, "IMG_CHECKSUM": "none", "VERIFY": "none"}),
+        "ours, proven": (ours, {**base, "IMG_CHECKSUM": f"sha256:{digest}"}),
+    }
+    ways |= {name: (command, None) for name, command in peers(case.split("-")[0], url, disk).items()}
+    runs = rounds_of(ways, raw, disk, args.rounds)
     size = os.path.getsize(raw) / 1e6
-    rates = {name: size / statistics.median(values) for name, values in times.items() if values}
+    rates = {name: size / middle([run.wall for run in done]) for name, done in runs.items()}
     others = {name: rate for name, rate in rates.items() if not name.startswith("ours")}
     best = max(others, key=others.get)
-    ratio = statistics.median(b / a for a, b in zip(times["ours"], times[best]))
-    bound = statistics.median(costs["ours"]) / os.cpu_count()
-    print(f"{case}: ours {rates['ours']:.0f} MB/s ({rates['ours, proven']:.0f} proven), best other {best} "
-          f"{others[best]:.0f} MB/s, ratio {ratio:.2f}; CPU bound {bound:.2f} s of {statistics.median(times['ours']):.2f} s", flush=True)
-    others["ours, proven"] = rates["ours, proven"]
-    goal = GOALS.get(case, 1.0)
+    ratio = middle([b.wall / a.wall for a, b in zip(runs["ours"], runs[best])])
+    alone = stages(args.stages, url, file, raw, disk)
+    wall = middle([run.wall for run in runs["ours"]])
+    costs = {name: middle([run.cpu for run in done]) for name, done in runs.items()}
+    bounds = {**alone, "processors": costs["ours"] / os.cpu_count()}
+    bound = max(bounds, key=bounds.get)
+    peak = max(run.peak for way in ("ours", "ours, proven") for run in runs[way])
+    print(f"{name}: ours {rates['ours']:.0f} MB/s ({rates['ours, proven']:.0f} proven), best other {best} {others[best]:.0f}, "
+          f"ratio {ratio:.2f}; bound by {bound} {bounds[bound]:.2f} s of {wall:.2f} s; peak {peak:.0f} MiB; CPU s "
+          + ", ".join(f"{name} {cost:.2f}" for name, cost in costs.items()), flush=True)
+    return rows(name, case, rates, ratio, bounds, wall, peak)
+
+
+def rows(name, case, rates, ratio, bounds, wall, peak):
+    others = {way: round(rate, 1) for way, rate in rates.items() if way != "ours"}
+    limit = MEMORY.get(case, MOST_MEMORY)
+    reached = max(bounds.values()) / wall
     return [
-        {"case": case, "metric": "content written", "unit": "MB/s", "ours": round(rates["ours"], 1),
-         "peers": {name: round(rate, 1) for name, rate in others.items()}, "ratio": round(ratio, 3), "goal": goal},
-        {"case": f"{case}: both cores busy", "metric": "CPU seconds of all stages and the server / cores / wall", "unit": "1",
-         "ours": round(bound / statistics.median(times["ours"]), 3), "peers": {},
-         "ratio": round(bound / statistics.median(times["ours"]), 3), "goal": 0.9},
+        {"case": name, "metric": "content written", "unit": "MB/s", "ours": round(rates["ours"], 1), "peers": others,
+         "ratio": round(ratio, 3), "goal": GOALS.get(name, 1.0)},
+        {"case": name, "metric": "overlap: the slowest stage alone, or all processor time / cores, of the time taken", "unit": "s",
+         "ours": round(wall, 3), "peers": {what: round(value, 3) for what, value in bounds.items()}, "ratio": round(reached, 3), "goal": OVERLAP},
+        {"case": name, "metric": "memory at the peak", "unit": "MiB", "ours": round(peak, 1), "peers": {"promised": limit},
+         "ratio": round(limit / peak, 3), "goal": 1.0},
     ]
-
-
-def run_output(command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def plot(rows, path, title):
-    """Bars of rates, one group a case."""
-    rows = [row for row in rows if row["unit"] == "MB/s"]
-    names = ["ours", *sorted({name for row in rows for name in row["peers"]}, key=lambda n: (n != "ours, proven", n))]
-    colours = ["#c0392b", "#e59866", "#2e86c1", "#58d68d", "#8e44ad", "#f1c40f", "#566573", "#a04000", "#1abc9c", "#d98880"]
-    colour = dict(zip(names, colours))
-    top = max(max(row["ours"], *row["peers"].values()) for row in rows) * 1.1
-    left, bar, height, y = 110, 13, 520, 60
-    out = []
-    for row in rows:
-        values = {"ours": row["ours"], **row["peers"]}
-        out.append(f'<text x="{left - 8}" y="{y + bar * len(values) / 2 + 4}" text-anchor="end" font-weight="bold">{row["case"]}</text>')
-        for name in [n for n in names if n in values]:
-            width = values[name] / top * 640
-            out.append(f'<rect x="{left}" y="{y}" width="{width:.1f}" height="{bar - 2}" fill="{colour[name]}"/>')
-            out.append(f'<text x="{left + width + 4:.1f}" y="{y + bar - 4}">{values[name]:.0f} {name}</text>')
-            y += bar
-        out.append(f'<text x="{left + 720}" y="{y - bar * len(values) / 2 + 4}" font-weight="bold">{row["ratio"]:.2f}x (goal {row["goal"]:.1f})</text>')
-        y += 14
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="980" height="{y + 10}" font-family="sans-serif" font-size="10">'
-    text = f'<rect width="100%" height="100%" fill="white"/><text x="10" y="22" font-size="15" font-weight="bold">{title}</text>'
-    note = '<text x="10" y="40">MB/s of content on a loop device; ratio: ours against the best of the others, median of interleaved rounds</text>'
-    path.write_text(head + text + note + "".join(out) + "</svg>\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", required=True)
+    parser.add_argument("--stages", required=True)
     parser.add_argument("--work", default="out/bench/work", type=pathlib.Path)
     parser.add_argument("--out", default="out/bench", type=pathlib.Path)
-    parser.add_argument("--size", default=768, type=int, help="MiB of the image")
+    parser.add_argument("--size", default=512, type=int, help="MiB of the image")
     parser.add_argument("--rounds", default=5, type=int)
-    parser.add_argument("--case", action="append")
+    parser.add_argument("--case", action="append", help="only this; the others' results stay as they are")
+    parser.add_argument("--prepare", action="store_true", help="only make the images")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     raw = make_image(args.work, args.size)
     files = make_files(args.work, raw)
-    server = Server(("127.0.0.1", 0), Handler)
-    server.root = args.work
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    json_path = args.out / "actions.json"
-    rows = json.loads(json_path.read_text()) if args.case and json_path.exists() else []
+    if args.prepare:
+        return
+    port = serve(args.work)
+    path = args.out / "actions.json"
+    results = json.loads(path.read_text()) if args.case and path.exists() else []
     backings = {"memory": pathlib.Path("/dev/shm/ironhook-bench.disk"), "file": args.work / "disk"}
-    cases = [(f"{case}{'' if where == 'memory' else ', file'}", case, where)
-             for where in backings for case in files if where == "memory" or case in ("raw", "zst-multi")]
+    cases = [(case, case, "memory") for case in files] + [(f"{case}, file", case, "file") for case in ("raw", "zst-multi")]
     for name, case, where in cases:
         if args.case and name not in args.case:
             continue
         backing = backings[where]
-        run(["truncate", "-s", f"{args.size + 64}M", backing])
-        disk = run_output(["losetup", "--find", "--show", "--partscan", backing]).strip()
+        output(["truncate", "-s", f"{args.size + 64}M", backing])
+        disk = output(["losetup", "--find", "--show", "--partscan", backing]).strip()
         try:
-            new = measure(name, files[case], raw, server.server_address[1], disk, args.program, args.rounds)
+            new = measure(name, case, files[case], raw, port, disk, args)
         finally:
-            run(["losetup", "--detach", disk])
+            output(["losetup", "--detach", disk])
             backing.unlink()
-        rows = [row for row in rows if row["case"].split(":")[0] != name] + new
-        json_path.write_text(json.dumps(rows, indent=1) + "\n")
-        plot(rows, args.out / "actions.svg", "image-write over loopback HTTP, %d cores, %d MiB image" % (os.cpu_count(), args.size))
+        order = [name for name, _, _ in cases]
+        results = [row for row in results if row["case"] != name and row["case"] in order] + new
+        results.sort(key=lambda row: order.index(row["case"]))
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        title = f"image-write over loopback HTTP, {os.cpu_count()} cores, {args.size} MiB image"
+        note = "MB/s of content onto a loop device; ratio: ours against the best of the others, median of interleaved rounds"
+        plot([row for row in results if row["unit"] == "MB/s"], args.out / "actions.svg", title, note)
 
 
 if __name__ == "__main__":
