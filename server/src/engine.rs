@@ -138,13 +138,18 @@ impl Engine {
 
     /// Why an agent must end what it does; nothing while it should go on.
     pub fn lease(&self, who: &Named) -> Result<Option<String>, EngineError> {
-        let status = match self.workflow(&who.workflow) {
-            Ok((_, status)) => status,
+        let (object, status) = match self.workflow(&who.workflow) {
+            Ok(found) => found,
             Err(EngineError::NoSuchWorkflow(_)) => return Ok(Some("the workflow was deleted".to_owned())),
             Err(error) => return Err(error),
         };
         let found = named(&status, &who.task, &who.action, &who.id);
-        Ok(reason_to_end(&status, found.map(|(_, action)| action)))
+        let reason = reason_to_end(&status, found.map(|(_, action)| action));
+        // Anyone can reach this port; only its worker says that an action goes on.
+        if let Some((task, action)) = found.filter(|(task, _)| reason.is_none() && task.agent_id == who.worker) {
+            self.soft.heard(&Place { uid: uid(&object), task: task.name.clone(), action: action.name.clone() });
+        }
+        Ok(reason)
     }
 
     /// Takes how far an action is.

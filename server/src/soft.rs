@@ -76,6 +76,16 @@ impl Soft {
         self.with(place, |followed| followed.due = Some(due));
     }
 
+    /// Its agent works on it.
+    pub fn heard(&self, place: &Place) {
+        self.with(place, |_| {});
+    }
+
+    /// How long nothing was heard of it; nothing for one that has not been heard of since the server was started.
+    pub fn quiet(&self, place: &Place) -> Option<Duration> {
+        self.held().actions.get(place).map(|followed| followed.touched.elapsed())
+    }
+
     /// What it writes.
     pub fn lines(&self, place: &Place, lines: Vec<String>, dropped: u64) {
         self.with(place, |followed| {

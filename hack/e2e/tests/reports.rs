@@ -3,180 +3,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod site;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::channel;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-const WORKER: &str = "52:54:00:12:34:01";
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn program(name: &str) -> PathBuf {
-    let beside = std::env::current_exe().unwrap();
-    beside.parent().unwrap().parent().unwrap().join(name)
-}
-
-/// A server, an agent, and a directory for both.
-struct Site {
-    dir: tempfile::TempDir,
-    server: Child,
-    agent: Option<Child>,
-    api: String,
-    grpc: String,
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        for child in self.agent.iter_mut().chain([&mut self.server]) {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        for entry in fs::read_dir(self.path("run/process")).into_iter().flatten().flatten() {
-            if let Ok(pid) = fs::read_to_string(entry.path().join("started/pid")) {
-                let _ = Command::new("kill").args(["-9", "--", &format!("-{}", pid.trim())]).output();
-            }
-        }
-    }
-}
-
-impl Site {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["state", "artifacts", "loaders", "files"] {
-            fs::create_dir_all(dir.path().join(name)).unwrap();
-        }
-        let at = dir.path().display();
-        let any = "{listen: 127.0.0.1:0}";
-        let config = format!(
-            "address: 127.0.0.1\nstate: {at}/state\nartifacts: {at}/artifacts\nloaders: {at}/loaders\nfiles: {at}/files\n\
-             dhcp: off\ntftp: off\nmetadata: off\nhttp: {any}\ngrpc: {any}\napi: {any}\n"
-        );
-        fs::write(dir.path().join("serve.yaml"), config).unwrap();
-        let mut server = Command::new(program("ironhook"))
-            .args(["serve", "--config"])
-            .arg(dir.path().join("serve.yaml"))
-            .env("NO_COLOR", "1")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = channel();
-        let log = BufReader::new(server.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                eprintln!("server: {line}");
-                let word =
-                    |key: &str| Some(line.split(key).nth(1)?.split_whitespace().next()?.trim_matches('"').to_owned());
-                if let (true, Some(service), Some(address)) =
-                    (line.contains("listening"), word("service="), word("address="))
-                {
-                    let _ = sender.send((service, address));
-                }
-            }
-        });
-        let mut addresses = std::collections::HashMap::new();
-        while !(addresses.contains_key("api") && addresses.contains_key("grpc")) {
-            let (service, address) = lines.recv_timeout(PATIENCE).unwrap();
-            addresses.insert(service, address);
-        }
-        let (api, grpc) = (format!("http://{}", addresses["api"]), addresses["grpc"].clone());
-        let mut site = Self { dir, server, agent: None, api, grpc };
-        site.start_agent();
-        site
-    }
-
-    fn start_agent(&mut self) {
-        let agent = Command::new(program("ironhook-agent"))
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("WORKER_ID", WORKER)
-            .env("TINKERBELL_GRPC_AUTHORITY", &self.grpc)
-            .env("TINKERBELL_TLS", "false")
-            .args(["--executor=process", "--retry-interval=200ms"])
-            .arg(format!("--run-dir={}", self.path("run").display()))
-            .arg(format!("--worker-dir={}", self.path("worker").display()))
-            .spawn()
-            .unwrap();
-        self.agent = Some(agent);
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn cli(&self, args: &[&str]) -> Output {
-        Command::new(program("ironhook")).args(args).env("IRONHOOK_SERVER", &self.api).output().unwrap()
-    }
-
-    fn said(&self, args: &[&str]) -> String {
-        let output = self.cli(args);
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Applies a workflow of one task; `actions` is what a template has below `actions:`, at its left margin.
-    fn apply(&self, name: &str, actions: &str) {
-        let indented: String = actions.lines().map(|line| format!("          {line}\n")).collect();
-        let text = format!(
-            "apiVersion: tinkerbell.org/v1alpha1\nkind: Hardware\nmetadata: {{name: m1}}\n\
-             spec: {{interfaces: [{{dhcp: {{mac: {WORKER:?}}}}}]}}\n---\n\
-             apiVersion: tinkerbell.org/v1alpha1\nkind: Template\nmetadata: {{name: {name}}}\nspec:\n  data: |\n    \
-             name: {name}\n    tasks:\n      - name: os\n        worker: {WORKER:?}\n        actions:\n{indented}---\n\
-             apiVersion: tinkerbell.org/v1alpha1\nkind: Workflow\nmetadata: {{name: {name}}}\nspec: {{templateRef: {name}}}\n"
-        );
-        let file = self.path(&format!("{name}.yaml"));
-        fs::write(&file, text).unwrap();
-        self.said(&["apply", "-f", &file.display().to_string()]);
-    }
-
-    fn workflow(&self, name: &str) -> Value {
-        self.said(&["get", "workflow", name, "-o", "json"]).parse().unwrap()
-    }
-
-    fn wait(&self, name: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
-        let start = Instant::now();
-        loop {
-            let workflow = self.workflow(name);
-            if condition(&workflow["status"]) {
-                return workflow["status"].clone();
-            }
-            assert!(start.elapsed() < PATIENCE, "{what} has not happened: {:#}", workflow["status"]);
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn ended(&self, name: &str) -> Value {
-        self.wait(name, "the end", |status| {
-            ["SUCCESS", "FAILED", "TIMEOUT", "CANCELLED"].contains(&status["state"].as_str().unwrap())
-        })
-    }
-
-    fn wait_for_file(&self, name: &str) {
-        let start = Instant::now();
-        while !self.path(name).exists() {
-            assert!(start.elapsed() < PATIENCE, "there is no {name}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn lines(&self, name: &str) -> usize {
-        fs::read_to_string(self.path(name)).unwrap_or_default().lines().count()
-    }
-
-    /// The process whose id an action has written down.
-    fn alive(&self, name: &str) -> bool {
-        let pid = fs::read_to_string(self.path(name)).unwrap();
-        let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        state.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
-    }
-}
-
-fn sh(name: &str, script: &str) -> String {
-    format!("- name: {name}\n  image: stock\n  command: [sh, -c, {script:?}]\n")
-}
+use site::{PATIENCE, Site, WORKER, program, sh};
 
 #[test]
 fn nine_failures_are_nine_codes_and_sentences() {
@@ -288,7 +122,7 @@ impl Stopped {
 }
 
 fn site_agent_stopped(site: &Site) -> Stopped {
-    let pid = site.agent.as_ref().unwrap().id();
+    let pid = site.agent(WORKER);
     assert!(Command::new("kill").args(["-STOP", &pid.to_string()]).status().unwrap().success());
     Stopped(pid)
 }

@@ -24,7 +24,7 @@ pub struct Reason {
     reason: String,
 }
 
-/// `workflows/<name>/log?task=&action=` and `hardware/<name>/inventory`.
+/// `workflows/<name>/log?task=&action=`, `workflows/<name>/lease` and `hardware/<name>/inventory`.
 pub async fn part(
     State(api): State<Api>,
     Path((namespace, kind, name, part)): Path<(String, String, String, String)>,
@@ -32,6 +32,7 @@ pub async fn part(
 ) -> Result<Response, Refusal> {
     match (Kind::from_word(&kind), part.as_str()) {
         (Some(Kind::Workflow), "log") => log(&api, &format!("{namespace}/{name}"), &query),
+        (Some(Kind::Workflow), "lease") => lease(&api, &format!("{namespace}/{name}")),
         (Some(Kind::Hardware), "inventory") => inventory(&api, &format!("{namespace}/{name}")),
         _ => Err(Refusal::not_found(format!("{kind} have no {part:?}"))),
     }
@@ -66,6 +67,23 @@ fn log(api: &Api, id: &str, query: &HashMap<String, String>) -> Result<Response,
         Refusal::not_found(format!("nothing is known that action {}/{} wrote", place.task, place.action))
     })?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
+}
+
+/// When the agent of the running action was heard of last. In memory: a status that changed every other second would
+/// wake all who watch.
+fn lease(api: &Api, id: &str) -> Result<Response, Refusal> {
+    let (object, status) = api.engine.workflow(id)?;
+    let running = status.actions().find(|(_, action)| action.state == WorkflowState::Running);
+    let (task, action) = running.ok_or_else(|| Refusal::not_found(format!("nothing of workflow {id} is running")))?;
+    let place = Place { uid: uid(&object), task: task.name.clone(), action: action.name.clone() };
+    let quiet = api.engine.soft.quiet(&place).ok_or_else(|| {
+        let Place { task, action, .. } = &place;
+        Refusal::not_found(format!(
+            "nothing from {task}/{action} since the server was started; stock workers are silent"
+        ))
+    })?;
+    let ms = u64::try_from(quiet.as_millis()).unwrap_or(u64::MAX);
+    Ok(Json(json!({ "task": place.task, "action": place.action, "heardMsAgo": ms })).into_response())
 }
 
 fn inventory(api: &Api, id: &str) -> Result<Response, Refusal> {

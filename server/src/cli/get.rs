@@ -10,6 +10,7 @@ use super::Server;
 use super::client::{CliError, Client};
 use super::show;
 use crate::objects::meta::DEFAULT_NAMESPACE;
+use crate::objects::workflow::State;
 use crate::objects::{API_VERSION, Key, Kind};
 
 /// `ironhook get`.
@@ -57,15 +58,18 @@ impl Get {
         let text = match self.output {
             Some(Output::Json) => serde_json::to_string_pretty(&answer).map_err(|_| CliError::Show("JSON"))? + "\n",
             Some(Output::Yaml) => serde_saphyr::to_string(&answer).map_err(|_| CliError::Show("YAML"))?,
-            output => self.table(&client, answer, output == Some(Output::Wide))?,
+            output => self.table(&client, answer, output == Some(Output::Wide)).await?,
         };
         std::io::stdout().lock().write_all(text.as_bytes()).map_err(CliError::Write)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn table(&self, client: &Client, mut answer: Value, wide: bool) -> Result<String, CliError> {
+    async fn table(&self, client: &Client, mut answer: Value, wide: bool) -> Result<String, CliError> {
         let shown = match &self.name {
-            Some(_) if self.kind == Kind::Workflow => show::workflow(answer),
+            Some(name) if self.kind == Kind::Workflow => {
+                let heard = self.heard(client, name, &answer).await?;
+                show::workflow(answer, heard.as_deref())
+            }
             Some(_) => show::table(self.kind, vec![answer], wide),
             None => {
                 let items: Vec<Value> = serde_json::from_value(answer["items"].take()).map_err(|e| client.odd(e))?;
@@ -73,5 +77,22 @@ impl Get {
             }
         };
         shown.map_err(|e| client.odd(e))
+    }
+
+    /// When the agent of what runs was heard of last.
+    async fn heard(&self, client: &Client, name: &str, workflow: &Value) -> Result<Option<String>, CliError> {
+        if workflow["status"]["currentState"]["state"] != State::Running.as_str() {
+            return Ok(None);
+        }
+        let path = Client::path(&Key::new(self.kind, &self.namespace, name));
+        match client.get(&format!("{path}/lease")).await {
+            Ok(lease) => {
+                let ms = lease["heardMsAgo"].as_u64().unwrap_or_default();
+                Ok(Some(format!("{}.{} s ago", ms / 1000, ms / 100 % 10)))
+            }
+            // It may also have ended in between.
+            Err(CliError::Refused(why)) => Ok(Some(why)),
+            Err(error) => Err(error),
+        }
     }
 }

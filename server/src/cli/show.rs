@@ -66,8 +66,9 @@ fn workflow_row(mut item: Value, wide: bool) -> Result<Vec<String>, serde_json::
     Ok(row)
 }
 
-/// One workflow: per action its state and how long it took, and why it failed.
-pub fn workflow(mut item: Value) -> Result<String, serde_json::Error> {
+/// One workflow: per action its state and how long it took, and why it failed; `heard` is when its agent said last that
+/// it works.
+pub fn workflow(mut item: Value, heard: Option<&str>) -> Result<String, serde_json::Error> {
     let status: WorkflowStatus = serde_json::from_value(item["status"].take())?;
     let spec: WorkflowSpec = serde_json::from_value(item["spec"].take())?;
     let metadata = &item["metadata"];
@@ -78,6 +79,7 @@ pub fn workflow(mut item: Value) -> Result<String, serde_json::Error> {
     field("State:", status.state.as_str());
     field("Template:", &spec.template_ref);
     field("Hardware:", &dash(spec.hardware_ref.unwrap_or_default()));
+    heard.iter().for_each(|heard| field("Heard:", heard));
     out.push('\n');
     let mut rows = vec![["TASK", "ACTION", "WORKER", "STATE", "DURATION", "IMAGE"].map(str::to_owned).to_vec()];
     for (task, action) in status.actions() {
