@@ -48,7 +48,8 @@ pub fn outcome(exit: Exit, known: Known) -> Outcome {
         }
         Exit::Status(status) => Outcome::Failed(Failure { log_tail, ..failed(status, &known) }),
         Exit::Lost => {
-            let message = "the container vanished before its exit status was known; see the engine's log";
+            let message =
+                "the container vanished before its exit status was known; the machine's logs may say what ended it";
             Outcome::Failed(Failure { log_tail, ..Failure::new(Code::Lost, message) })
         }
     }

@@ -127,7 +127,8 @@ fn mac(executor: &str) -> &'static str {
 }
 
 fn hardware(executor: &str) -> String {
-    let interface = json!({"netboot": {"allowPXE": true, "allowWorkflow": true}, "dhcp": {"mac": mac(executor), "ip": {"address": "127.0.0.1", "netmask": "255.0.0.0"}}});
+    let address = if executor == "docker" { "127.0.0.2" } else { "127.0.0.3" };
+    let interface = json!({"netboot": {"allowPXE": true, "allowWorkflow": true}, "dhcp": {"mac": mac(executor), "ip": {"address": address, "netmask": "255.0.0.0"}}});
     json!({"apiVersion": "tinkerbell.org/v1alpha1", "kind": "Hardware", "metadata": {"name": executor, "namespace": "default"}, "spec": {"interfaces": [interface]}})
         .to_string()
 }
@@ -140,6 +141,8 @@ fn ten_failures_are_told_apart_by_get_workflow_under_docker_and_crun() {
     let mut guest = machine("failures", &places, dir.path());
     guest.memory_mib = 3072;
     guest.payload.file(&places.programs.join("ironhook"), "/usr/bin/ironhook");
+    // Clients are not built without authorities, wherever they go.
+    guest.payload.file(Path::new(AUTHORITIES), AUTHORITIES);
     guest.payload.program("docker-registry").unwrap();
     guest.payload.text("/etc/serve.yaml", SERVE);
     guest.payload.text("/etc/registry.yaml", REGISTRY);
@@ -172,6 +175,7 @@ fn ten_failures_are_told_apart_by_get_workflow_under_docker_and_crun() {
     }
 }
 
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const SERVE: &str = "address: 127.0.0.1
 state: /var/state
 artifacts: /var/none

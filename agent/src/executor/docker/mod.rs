@@ -80,7 +80,9 @@ impl Executor for Docker {
     async fn prepare(&self, job: &Job, resumed: bool, progress: &Reporter) -> Result<String, Failure> {
         let attempt = &job.attempt;
         for id in self.ask("cannot list containers", move |docker| find(docker, attempt)).await? {
-            if resumed {
+            // What an earlier life had the engine make, and did not come to know of, may vanish with its request.
+            let unused = job.untouched && self.never_started(&id).await?;
+            if resumed && !unused {
                 tracing::info!(container = short(&id), "taking up the container of an earlier life");
                 return Ok(id);
             }
@@ -182,6 +184,17 @@ impl Docker {
         };
         pull::pull(&docker, wanted, progress).await?;
         Ok(reference)
+    }
+
+    /// Whether nothing of a container has ever run; one that is gone counts.
+    async fn never_started(&self, id: &str) -> Result<bool, Failure> {
+        let look = move |docker: bollard::Docker| async move {
+            match inspect(&docker, id).await {
+                Err(error) if is_missing(&error) => Ok(true),
+                found => found.map(|state| state::is_new(&state)),
+            }
+        };
+        self.ask("cannot look at the container of an earlier life", look).await
     }
 
     /// Asks the engine for what a job needs before it runs.
