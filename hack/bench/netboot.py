@@ -6,13 +6,13 @@ CPU is that of the server's processes as the kernel counts it. Absolute figures 
 results. Needs root (hack/in-lab), dnsmasq, kea-dhcp4, in.tftpd, nginx, curl and the server's release build.
 """
 
-import argparse, json, os, pathlib, shutil, signal, socket, statistics, struct, subprocess, sys, tempfile, time
+import argparse, errno, json, os, pathlib, resource, selectors, signal, socket, statistics, struct, subprocess, sys, tempfile, time
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 NULL = subprocess.DEVNULL
 TICK = os.sysconf("SC_CLK_TCK")
 COOKIE = bytes([99, 130, 83, 99])
-SERVER, MACHINES = "10.80.0.1", 1000
+SERVER, MACHINES, LOADER = "10.80.0.1", 1000, 100_000
 
 
 def mac(i):
@@ -59,11 +59,17 @@ def transaction(sock, i, xid):
     return [(middle - begun) * 1e3, (time.perf_counter() - middle) * 1e3]
 
 
-def generate(count):
+def client_socket():
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+    sock.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
     sock.bind(("", 68))
+    return sock
+
+
+def generate(count):
+    sock = client_socket()
     sock.settimeout(5)
     times, lost = [], 0
     for n in range(count):
@@ -73,6 +79,112 @@ def generate(count):
             lost += 1
     times.sort()
     print(json.dumps({"p50": times[len(times) // 2], "p99": times[len(times) * 99 // 100], "lost": lost, "done": count - lost}))
+
+
+# A firmware's first time-out (PXE 2.1 §2.2.4: 4 seconds, then longer).
+PATIENCE = 4
+
+
+class Machine:
+    """DISCOVER, REQUEST, the loader by TFTP, the script by HTTP: what a machine does between power and iPXE's script."""
+
+    def __init__(self, rack, i):
+        self.rack, self.i, self.sock, self.block, self.bytes, self.slowest, self.timeouts = rack, i, None, 1, 0, 0.0, 0
+        self.dhcp(1)
+
+    def said(self, send, state):
+        self.state, self.send = state, send
+        self.again()
+
+    def again(self):
+        self.since = time.monotonic()
+        self.send()
+
+    def answered(self):
+        self.slowest = max(self.slowest, time.monotonic() - self.since)
+
+    def dhcp(self, kind, extra=b""):
+        self.said(lambda: self.rack.dhcp.sendto(message(kind, self.i, self.i, extra), ("255.255.255.255", 67)), f"dhcp {kind}")
+
+    def heard(self, packet):
+        kind = packet[packet.index(bytes([53, 1]), 240) + 2]
+        if (self.state, kind) == ("dhcp 1", 2):
+            self.answered()
+            self.dhcp(3, bytes([50, 4]) + packet[16:20] + bytes([54, 4]) + socket.inet_aton(SERVER))
+        elif (self.state, kind) == ("dhcp 3", 5):
+            self.answered()
+            self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.rack.wait(self.sock, selectors.EVENT_READ, self.tftp)
+            self.said(lambda: self.sock.sendto(b"\0\x01undionly.kpxe\0octet\0blksize\x001428\0", (SERVER, 69)), "tftp")
+
+    def tftp(self, _):
+        packet, peer = self.sock.recvfrom(2048)
+        number = struct.unpack(">H", packet[2:4])[0] if packet[1] == 3 else 0
+        if packet[1] == 3 and number == self.block % 65536:
+            self.bytes, self.block = self.bytes + len(packet) - 4, self.block + 1
+        self.answered()
+        self.said(lambda: self.sock.sendto(struct.pack(">HH", 4, self.block - 1), peer), "tftp")
+        if packet[1] == 3 and len(packet) < 1432:
+            assert self.bytes == LOADER, self.bytes
+            self.rack.done(self.sock)
+            self.http()
+
+    def http(self):
+        self.sock, self.text = socket.socket(), b""
+        self.sock.setblocking(False)
+        assert self.sock.connect_ex((SERVER, 7080)) in (0, errno.EINPROGRESS)
+        self.rack.wait(self.sock, selectors.EVENT_WRITE, self.ask)
+        self.said(lambda: None, "http")
+
+    def ask(self, _):
+        self.sock.sendall(f"GET /ipxe/script/{text(mac(self.i))}/auto.ipxe HTTP/1.0\r\nHost: {SERVER}\r\n\r\n".encode())
+        self.rack.done(self.sock, close=False)
+        self.rack.wait(self.sock, selectors.EVENT_READ, self.script)
+
+    def script(self, _):
+        piece = self.sock.recv(65536)
+        self.text += piece
+        if not piece:
+            self.answered()
+            assert b"#!ipxe" in self.text, self.text
+            self.rack.done(self.sock)
+            self.state = "ready"
+
+
+class Rack:
+    def __init__(self):
+        self.selector = selectors.EpollSelector()
+        self.dhcp = client_socket()
+        self.wait(self.dhcp, selectors.EVENT_READ, self.heard)
+
+    def wait(self, sock, events, then):
+        self.selector.register(sock, events, then)
+
+    def done(self, sock, close=True):
+        self.selector.unregister(sock)
+        if close:
+            sock.close()
+
+    def heard(self, _):
+        packet = self.dhcp.recv(4096)
+        if packet[0] == 2:
+            self.machines[struct.unpack(">I", packet[4:8])[0]].heard(packet)
+
+    def power_on(self, count):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+        begun, self.machines = time.monotonic(), [Machine(self, i) for i in range(count)]
+        waiting, end = self.machines, begun + 90
+        while waiting and time.monotonic() < end:
+            for key, _ in self.selector.select(0.5):
+                key.data(key.fileobj)
+            waiting = [m for m in waiting if m.state != "ready"]
+            for m in waiting:
+                if time.monotonic() - m.since > PATIENCE:
+                    m.timeouts += 1
+                    m.again()
+        ready = [m for m in self.machines if m.state == "ready"]
+        print(json.dumps({"ready": len(ready), "timeouts": sum(m.timeouts for m in self.machines),
+                          "slowest": max(m.slowest for m in self.machines) * 1e3, "took": time.monotonic() - begun}))
 
 
 class Host:
@@ -94,16 +206,26 @@ class Host:
         self.processes.append(process)
         return process
 
+    def generator(self, *words):
+        return json.loads(self.client([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE).stdout)
+
     def client(self, words, **more):
         return subprocess.run(["ip", "netns", "exec", f"c{self.n}", *map(str, words)], **more)
 
     def cpu(self, process):
-        fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
-        return sum(map(int, fields[11:15])) / TICK
+        """Of the server and its children that live."""
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        return sum(self.times(pid) for pid in [process.pid, *children])
+
+    def times(self, pid):
+        try:
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
+        return sum(map(int, fields[11:13])) / TICK
 
     def dhcp(self, count):
-        out = self.client([sys.executable, __file__, "--generate", count], check=True, stdout=subprocess.PIPE).stdout
-        return json.loads(out)
+        return self.generator("--generate", count)
 
 
 def hardware(first, count):
@@ -123,8 +245,7 @@ def wait(host, test):
 def ours(program, work, files, machines, host):
     for name in ["state", "loaders"]:
         (work / name).mkdir()
-    shutil.copy(files / "big", work / "loaders/big")
-    (work / "loaders/undionly.kpxe").write_bytes(bytes(100_000))
+    (work / "loaders/undionly.kpxe").write_bytes(bytes(LOADER))
     (work / "serve.yaml").write_text(
         f"address: {SERVER}\ninterface: eth0\nstate: {work}/state\nartifacts: {files}\nloaders: {work}/loaders\nfiles: {files}\nmetadata: off\n")
     process = host.serve([program, "serve", "--config", work / "serve.yaml"], env={**os.environ, "IRONHOOK_LOG": "warn"})
@@ -159,7 +280,7 @@ def kea(work, host):
 
 def nginx(work, files, host):
     (work / "nginx.conf").write_text(
-        f"daemon off; master_process off; pid {work}/nginx.pid; error_log /dev/null; events {{}}\n"
+        f"daemon off; worker_processes auto; user root; pid {work}/nginx.pid; error_log /dev/null; events {{}}\n"
         f"http {{ access_log off; sendfile on; server {{ listen 7080; location /files/ {{ alias {files}/; }} }} }}\n")
     return host.serve(["nginx", "-c", work / "nginx.conf", "-p", work])
 
@@ -170,20 +291,33 @@ def downloads(host, n):
     return [subprocess.Popen(["ip", "netns", "exec", f"c{host.n}", "sh", "-c", loop], start_new_session=True) for _ in range(n)]
 
 
-def fetch(host, process, url, size):
+def fetch(host, process, urls, size):
+    """tftpd-hpa forks for every transfer and does not wait for its children: they are looked at until they are gone."""
     cpu, begun = host.cpu(process), time.perf_counter()
-    host.client(["curl", "-sS", "--tftp-blksize", "1428", "-o", "/dev/null", url], check=True)
-    took = time.perf_counter() - begun
-    return size / took / 1e6, (host.cpu(process) - cpu) / (size / 1e9)
+    words = [word for url in urls for word in ["-o", "/dev/null", url]]
+    curl = subprocess.Popen(["ip", "netns", "exec", f"c{host.n}", "curl", "-sS", "--fail", "--tftp-blksize", "1428", *words])
+    most = cpu
+    while curl.poll() is None:
+        most = max(most, host.cpu(process))
+        time.sleep(0.02)
+    took, size = time.perf_counter() - begun, size * len(urls)
+    assert curl.returncode == 0, curl.returncode
+    return {"rate": size / took / 1e6, "cpu": (max(most, host.cpu(process), cpu + 1 / TICK) - cpu) / (size / 1e9)}
 
 
 class Results(list):
-    def add(self, case, metric, unit, own, peers, higher=True, goal=None):
-        best = (max if higher else min)(peers.values()) if peers else None
-        ratio = None if not best or not own else round(own / best if higher else best / own, 3)
+    def add(self, case, metric, unit, own, peers, higher=True, goal=None, ratio=None):
         self.append({"case": case, "metric": metric, "unit": unit, "ours": round(own, 3), "peers": {k: round(v, 3) for k, v in peers.items()},
                      "ratio": ratio, "goal": goal})
         print(json.dumps(self[-1]), flush=True)
+
+    def compare(self, case, metric, unit, rounds, key, higher=True, goal=1.0):
+        """`rounds`: by server, what each round measured. The ratio is the median of those of the rounds, to the peer whose median is best."""
+        medians = {name: statistics.median(r[key] for r in measured) for name, measured in rounds.items()}
+        own = medians.pop("ours")
+        best = (max if higher else min)(medians, key=medians.get)
+        pairs = [(o[key] / p[key] if higher else p[key] / o[key]) for o, p in zip(rounds["ours"], rounds[best])]
+        self.add(case, metric, unit, own, medians, goal=goal, ratio=round(statistics.median(pairs), 3))
 
 
 def svg(results, path):
@@ -194,71 +328,85 @@ def svg(results, path):
     path.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" width="960" height="{20 * len(rows) + 10}" font-family="sans-serif" font-size="12">{bars}</svg>\n')
 
 
-def medians(rounds):
-    return {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
-
-
-def run(args, work):
-    files = work / "files"
-    files.mkdir()
-    size = args.megabytes << 20
-    (files / "big").write_bytes(os.urandom(1 << 20) * args.megabytes)
-    hosts = {name: Host(n) for n, name in enumerate(["ours", "dnsmasq", "kea"])}
-    dirs = {name: work / name for name in [*hosts, "nginx"]}
-    for path in dirs.values():
-        path.mkdir()
-    servers = {"ours": ours(args.program, dirs["ours"], files, MACHINES, hosts["ours"]),
-               "dnsmasq": dnsmasq(dirs["dnsmasq"], files, hosts["dnsmasq"]), "kea": kea(dirs["kea"], hosts["kea"])}
-    web = {"ours": servers["ours"], "dnsmasq": nginx(dirs["nginx"], files, hosts["dnsmasq"])}
-    tftpd = hosts["kea"].serve(["in.tftpd", "-L", "-s", files, "-a", f"{SERVER}:69"])
-    time.sleep(3)
-    results = Results()
+def dhcp(results, args, hosts, servers):
     for host in hosts.values():
         host.dhcp(50)
-    idle = {name: [] for name in hosts}
+    rounds = {name: [] for name in hosts}
     for _ in range(args.rounds):
         for name, host in hosts.items():
             cpu = host.cpu(servers[name])
             told = host.dhcp(args.transactions)
             told["per_cpu"] = told["done"] / max(host.cpu(servers[name]) - cpu, 1 / TICK)
-            idle[name].append(told)
-    idle = {name: medians(rounds) for name, rounds in idle.items()}
-    peers = lambda table, key: {name: table[name][key] for name in table if name != "ours"}
-    results.add("dhcp idle", "transactions per CPU second", "1/s", idle["ours"]["per_cpu"], peers(idle, "per_cpu"), goal=1.0)
+            rounds[name].append(told)
+    results.compare("dhcp idle", "transactions per CPU second", "1/s", rounds, "per_cpu")
     for key in ["p50", "p99"]:
-        results.add("dhcp idle", key, "ms", idle["ours"][key], peers(idle, key), higher=False, goal=1.0)
-    busy = {}
-    for name in ["ours", "dnsmasq"]:
-        load = downloads(hosts[name], 4)
-        time.sleep(1)
-        busy[name] = hosts[name].dhcp(args.transactions)
-        for process in load:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    results.add("dhcp while http saturates", "p50", "ms", busy["ours"]["p50"], peers(busy, "p50"), higher=False, goal=1.0)
-    results.add("dhcp while http saturates", "p99", "ms (goal: at most 10)", busy["ours"]["p99"], peers(busy, "p99"), higher=False, goal=1.0)
-    for case, places in [
-        ("tftp", {"ours": ("ours", servers["ours"], "tftp"), "dnsmasq": ("dnsmasq", servers["dnsmasq"], "tftp"), "tftpd-hpa": ("kea", tftpd, "tftp")}),
-        ("http", {"ours": ("ours", web["ours"], "http"), "nginx": ("dnsmasq", web["dnsmasq"], "http")}),
-    ]:
-        table = {name: [] for name in places}
-        for _ in range(args.rounds):
-            for name, (host, process, scheme) in places.items():
-                url = f"tftp://{SERVER}/big" if scheme == "tftp" else f"http://{SERVER}:7080/files/big"
-                rate, cpu = fetch(hosts[host], process, url, size)
-                table[name].append({"rate": rate, "cpu": cpu})
-        table = {name: medians(rounds) for name, rounds in table.items()}
-        results.add(case, "throughput", "MB/s", table["ours"]["rate"], peers(table, "rate"), goal=0.95)
-        results.add(case, "CPU per GB", "s", table["ours"]["cpu"], peers(table, "cpu"), higher=False, goal=0.95)
-    out = hosts["ours"].client([sys.executable, REPO / "hack/peers/dhcp_client.py", text(mac(0)), "0", "--count", str(MACHINES), "--wait", "20"],
-                               check=True, stdout=subprocess.PIPE).stdout
-    told = json.loads(out)
-    results.add("1000 machines at once", "answered", "machines", told["answered"], {}, goal=MACHINES)
-    results.add("1000 machines at once", "slowest answer", "ms", told["slowest_ms"], {}, goal=1000)
-    apply(args.program, dirs["ours"], hosts["ours"], MACHINES, 9000)
-    status = pathlib.Path(f"/proc/{servers['ours'].pid}/status").read_text()
-    rss = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-    results.add("10000 known machines", "RSS", "MiB", rss / 1024, {}, higher=False, goal=256)
+        results.compare("dhcp idle", key, "ms", rounds, key, higher=False)
+
+
+def busy(results, args, hosts):
+    """Each answers while the HTTP server beside it (its own, or nginx) and four downloads take both processors."""
+    rounds = {name: [] for name in hosts}
+    for _ in range(args.rounds):
+        for name, host in hosts.items():
+            load = downloads(host, 4)
+            time.sleep(0.5)
+            rounds[name].append(host.dhcp(args.transactions // 4))
+            for process in load:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    for key in ["p50", "p99"]:
+        results.compare("dhcp while http saturates", key, "ms", rounds, key, higher=False)
+    results.add("dhcp while http saturates", "p99, at most 10", "ms", results[-1]["ours"], {}, goal=10)
+
+
+def transfers(results, args, hosts, case, places, urls, size):
+    rounds = {name: [] for name in places}
+    for _ in range(args.rounds):
+        for name, (host, process) in places.items():
+            rounds[name].append(fetch(hosts[host], process, urls, size))
+    results.compare(case, "throughput", "MB/s", rounds, "rate", goal=0.95)
+    results.compare(case, "CPU per GB", "s", rounds, "cpu", higher=False, goal=0.95)
+
+
+def run(args, work):
+    files = work / "files"
+    files.mkdir()
+    big, small = args.megabytes << 20, args.megabytes << 17
+    (files / "big").write_bytes(os.urandom(1 << 20) * args.megabytes)
+    (files / "initramfs-x86_64").write_bytes(os.urandom(1 << 17) * args.megabytes)
+    hosts = {name: Host(n) for n, name in enumerate(["ours", "dnsmasq", "kea"])}
+    dirs = {name: work / name for name in [*hosts, "nginx", "nginx2"]}
+    for path in dirs.values():
+        path.mkdir()
+    servers = {"ours": ours(args.program, dirs["ours"], files, MACHINES, hosts["ours"]),
+               "dnsmasq": dnsmasq(dirs["dnsmasq"], files, hosts["dnsmasq"]), "kea": kea(dirs["kea"], hosts["kea"])}
+    web = nginx(dirs["nginx"], files, hosts["dnsmasq"])
+    nginx(dirs["nginx2"], files, hosts["kea"])
+    tftpd = hosts["kea"].serve(["in.tftpd", "-L", "-s", files, "-a", f"{SERVER}:69"])
+    for host in hosts.values():
+        wait(host, f"curl -sfI http://{SERVER}:7080/files/initramfs-x86_64")
+        wait(host, f"curl -sf tftp://{SERVER}/initramfs-x86_64 -o /dev/null")
+    results = Results()
+    if "dhcp" in args.only:
+        dhcp(results, args, hosts, servers)
+    if "busy" in args.only:
+        busy(results, args, hosts)
+    if "tftp" in args.only:
+        places = {"ours": ("ours", servers["ours"]), "dnsmasq": ("dnsmasq", servers["dnsmasq"]), "tftpd-hpa": ("kea", tftpd)}
+        transfers(results, args, hosts, "tftp", places, [f"tftp://{SERVER}/initramfs-x86_64"], small)
+    if "http" in args.only:
+        places = {"ours": ("ours", servers["ours"]), "nginx": ("dnsmasq", web)}
+        transfers(results, args, hosts, "http", places, [f"http://{SERVER}:7080/files/big"] * 8, big)
+    if "rack" in args.only:
+        told = hosts["ours"].generator("--power-on", MACHINES)
+        results.add("1000 machines at once", "have their script", "machines", told["ready"], {}, goal=MACHINES)
+        results.add("1000 machines at once", "time-outs (4 s)", "1", told["timeouts"], {}, goal=0)
+        results.add("1000 machines at once", "slowest answer", "ms", told["slowest"], {}, goal=PATIENCE * 1000)
+        results.add("1000 machines at once", "all have their script after", "s", told["took"], {})
+        apply(args.program, dirs["ours"], hosts["ours"], MACHINES, 9000)
+        status = pathlib.Path(f"/proc/{servers['ours'].pid}/status").read_text()
+        rss = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+        results.add("10000 known machines", "RSS", "MiB", rss / 1024, {}, goal=256)
     for host in hosts.values():
         for process in host.processes:
             process.kill()
@@ -269,15 +417,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--transactions", type=int, default=2000)
-    parser.add_argument("--megabytes", type=int, default=64)
+    parser.add_argument("--transactions", type=int, default=4000)
+    parser.add_argument("--megabytes", type=int, default=256)
+    parser.add_argument("--only", nargs="+", default=["dhcp", "busy", "tftp", "http", "rack"], help="these parts; nothing is written then")
     parser.add_argument("--generate", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--power-on", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.generate:
         return generate(args.generate)
+    if args.power_on:
+        return Rack().power_on(args.power_on)
     args.program = args.program.resolve()
+    # Names of namespaces are files; in a mount namespace of our own they end with it.
+    pathlib.Path("/run/netns").mkdir(exist_ok=True)
+    sh("mount -t tmpfs tmpfs /run/netns")
     with tempfile.TemporaryDirectory() as work:
         results = run(args, pathlib.Path(work))
+    if len(args.only) < 5:
+        return
     out = REPO / "out/bench"
     out.mkdir(parents=True, exist_ok=True)
     (out / "netboot.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -5,7 +5,7 @@
 With --count, as many machines as that ask at once, each with the next MAC address; the number of those that were
 answered, of repetitions, and the slowest answer in milliseconds are printed instead.
 """
-import argparse, json, socket, struct, time
+import argparse, json, os, socket, struct, time
 
 COOKIE = bytes([99, 130, 83, 99])
 
@@ -53,17 +53,17 @@ def link(port):
 
 
 def one(args, mac):
-    sock = link(68)
+    sock, xid = link(68), int.from_bytes(os.urandom(4), "big")
     started = time.monotonic()
     to = (args.to or "255.255.255.255", args.port)
-    sock.sendto(message(mac, 7, 3 if args.port == 4011 else 1, args.arch, args.vendor), to)
+    sock.sendto(message(mac, xid, 3 if args.port == 4011 else 1, args.arch, args.vendor), to)
     while (left := started + args.wait - time.monotonic()) > 0:
         sock.settimeout(left)
         try:
             packet = sock.recv(4096)
         except TimeoutError:
             return
-        if packet[4:8] == struct.pack(">I", 7) and packet[0] == 2:
+        if packet[4:8] == struct.pack(">I", xid) and packet[0] == 2:
             print(json.dumps(shown(packet, started)), flush=True)
 
 

@@ -6,34 +6,40 @@ use std::time::{Duration, Instant};
 
 const SPAN: Duration = Duration::from_secs(60);
 const CAPACITY: usize = 1024;
+/// A full table is looked through for what is old this often, not at every message of a flood.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Things told, with the time.
 #[derive(Debug)]
-pub(super) struct Recent<T>(HashMap<T, Instant>);
+pub(super) struct Recent<T> {
+    told: HashMap<T, Instant>,
+    swept: Option<Instant>,
+}
 
 impl<T: Eq + Hash> Recent<T> {
     pub(super) fn new() -> Self {
-        Self(HashMap::new())
+        Self { told: HashMap::new(), swept: None }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.told.len()
     }
 
     /// Whether this is to be told now. While the table is full of things younger than a minute, nothing new is.
     pub(super) fn first(&mut self, thing: T, now: Instant) -> bool {
-        if let Some(told) = self.0.get(&thing)
+        if let Some(told) = self.told.get(&thing)
             && now.duration_since(*told) < SPAN
         {
             return false;
         }
-        if self.0.len() >= CAPACITY {
-            self.0.retain(|_, told| now.duration_since(*told) < SPAN);
+        if self.told.len() >= CAPACITY && self.swept.is_none_or(|then| now.duration_since(then) >= SWEEP) {
+            self.told.retain(|_, told| now.duration_since(*told) < SPAN);
+            self.swept = Some(now);
         }
-        let room = self.0.len() < CAPACITY;
+        let room = self.told.len() < CAPACITY;
         if room {
-            self.0.insert(thing, now);
+            self.told.insert(thing, now);
         }
         room
     }
