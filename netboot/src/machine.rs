@@ -123,6 +123,27 @@ pub struct Installer {
     pub extra_args: Vec<String>,
     /// Where kernel and initramfs are, when not here.
     pub base_url: Option<String>,
+    /// The kernel's name there, when it is not `vmlinuz-<arch>`.
+    pub kernel: Option<String>,
+    /// The initramfs' name there, when it is not `initramfs-<arch>`.
+    pub initrd: Option<String>,
+}
+
+impl Installer {
+    /// Of a machine that nobody has said more of.
+    pub fn of(worker_id: WorkerId) -> Self {
+        Self { worker_id, facility: None, vlan: None, extra_args: vec![], base_url: None, kernel: None, initrd: None }
+    }
+
+    /// What the kernel is called.
+    pub fn kernel_name(&self, arch: &str) -> String {
+        self.kernel.clone().unwrap_or_else(|| format!("vmlinuz-{arch}"))
+    }
+
+    /// What the initramfs is called.
+    pub fn initrd_name(&self, arch: &str) -> String {
+        self.initrd.clone().unwrap_or_else(|| format!("initramfs-{arch}"))
+    }
 }
 
 /// What the server remembers of a machine's boots.

@@ -42,13 +42,7 @@ pub(crate) fn machine() -> Machine {
         loaders: vec![],
         pxelinux: None,
         iso: None,
-        installer: Ok(Installer {
-            worker_id: "52:54:00:00:00:01".parse().unwrap(),
-            facility: None,
-            vlan: None,
-            extra_args: vec![],
-            base_url: None,
-        }),
+        installer: Ok(Installer::of("52:54:00:00:00:01".parse().unwrap())),
     }
 }
 

@@ -55,13 +55,7 @@ fn machine() -> Machine {
         hostname: None,
         seconds: 60,
     };
-    let installer = netboot::Installer {
-        worker_id: MAC.to_string().parse().unwrap(),
-        facility: None,
-        vlan: None,
-        extra_args: vec![],
-        base_url: None,
-    };
+    let installer = netboot::Installer::of(MAC.to_string().parse().unwrap());
     Machine {
         name: "default/one".into(),
         mac: MAC,

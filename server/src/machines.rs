@@ -166,7 +166,7 @@ impl Record {
         Machine {
             name: self.key.id(),
             mac,
-            lease: if interface.disable_dhcp { None } else { lease(dhcp) },
+            lease: if interface.disable_dhcp { None } else { self.lease(dhcp) },
             allow_pxe: netboot.allow_pxe.unwrap_or(false) || toggled,
             always_netboot: self.labels.get(ALWAYS).is_some_and(|value| value == "true"),
             arch: dhcp.arch.clone().filter(|arch| !arch.is_empty()).unwrap_or_else(|| ARCH.into()),
@@ -213,8 +213,16 @@ impl Record {
             }
         };
         let osie = netboot.osie.clone().unwrap_or_default();
-        let base_url = osie.base_url.filter(|url| !url.is_empty());
-        Ok(Installer { worker_id, facility: self.facility(), vlan, extra_args: osie.kernel_params, base_url })
+        let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+        Ok(Installer {
+            facility: self.facility(),
+            vlan,
+            extra_args: osie.kernel_params,
+            base_url: some(osie.base_url),
+            kernel: some(osie.kernel),
+            initrd: some(osie.initrd),
+            ..Installer::of(worker_id)
+        })
     }
 
     fn facility(&self) -> Option<String> {
@@ -223,21 +231,37 @@ impl Record {
     }
 }
 
-fn lease(dhcp: &Dhcp) -> Option<Lease> {
-    let v4 = |address: IpAddr| match address {
+impl Record {
+    /// What the Hardware says, and of the machine's name and address what its instance says, as metadata does.
+    fn lease(&self, dhcp: &Dhcp) -> Option<Lease> {
+        let instance = self.spec.metadata.as_ref().and_then(|m| m.instance.as_ref());
+        let name = instance.and_then(|instance| instance.hostname.clone());
+        let some = |name: &String| !name.is_empty();
+        let (address, netmask, gateway) = match &dhcp.ip {
+            Some(ip) => (v4(ip.address)?, ip.netmask.and_then(v4), ip.gateway.and_then(v4)),
+            // Without one of its own, the one interface of a machine has its instance's.
+            None if self.spec.interfaces.len() == 1 => {
+                (instance?.ips.iter().find_map(|ip| ip.address.and_then(v4))?, None, None)
+            }
+            None => return None,
+        };
+        Some(Lease {
+            address,
+            netmask: netmask.unwrap_or(NETMASK),
+            gateway,
+            name_servers: dhcp.name_servers.iter().copied().filter_map(v4).collect(),
+            time_servers: dhcp.time_servers.iter().filter_map(|text| text.parse().ok()).collect(),
+            hostname: name.filter(some).or_else(|| dhcp.hostname.clone()).filter(some),
+            seconds: dhcp.lease_time.and_then(|s| u32::try_from(s).ok()).filter(|s| *s > 0).unwrap_or(LEASE_SECONDS),
+        })
+    }
+}
+
+fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
-    };
-    let ip = dhcp.ip.as_ref()?;
-    Some(Lease {
-        address: v4(ip.address)?,
-        netmask: ip.netmask.and_then(v4).unwrap_or(NETMASK),
-        gateway: ip.gateway.and_then(v4),
-        name_servers: dhcp.name_servers.iter().copied().filter_map(v4).collect(),
-        time_servers: dhcp.time_servers.iter().filter_map(|text| text.parse().ok()).collect(),
-        hostname: dhcp.hostname.clone().filter(|name| !name.is_empty()),
-        seconds: dhcp.lease_time.and_then(|s| u32::try_from(s).ok()).filter(|s| *s > 0).unwrap_or(LEASE_SECONDS),
-    })
+    }
 }
 
 impl Index {

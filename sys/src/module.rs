@@ -28,6 +28,15 @@ pub enum ModuleError {
         /// The file.
         path: PathBuf,
     },
+    /// The kernel trusts nobody who signed it, or nobody did.
+    #[error("load module {}: this kernel takes only what is signed with a key that it knows (Secure Boot, lockdown)", path.display())]
+    Unsigned {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The kernel refuses it.
     #[error("load module {}", path.display())]
     Load {
@@ -54,6 +63,9 @@ pub fn load(path: &Path, parameters: &str) -> Result<(), ModuleError> {
     let flags = ModuleInitFlags::from_bits_retain(if compressed { COMPRESSED_FILE } else { 0 });
     match finit_module(&file, &parameters, flags) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno @ (Errno::EPERM | Errno::ENOKEY | Errno::EKEYREJECTED)) => {
+            Err(ModuleError::Unsigned { path: path.to_owned(), source: errno.into() })
+        }
         Err(errno) => Err(ModuleError::Load { path: path.to_owned(), source: errno.into() }),
     }
 }

@@ -51,11 +51,13 @@ pub(super) fn pxelinux_disk() -> String {
     "DEFAULT disk\nPROMPT 0\nLABEL disk\n  LOCALBOOT -1\n".into()
 }
 
-/// For pxelinux: kernel and initramfs by TFTP.
+/// For pxelinux and isolinux: kernel and initramfs from where it came itself. `initrd=` in the line, which is for the
+/// kernel's EFI stub, would be another INITRD to them.
 pub(super) fn pxelinux_installer(arch: &str, line: &Line) -> String {
+    let line: Vec<&str> = line.text.split(' ').filter(|word| !word.starts_with("initrd=")).collect();
     format!(
         "DEFAULT ironhook\nPROMPT 0\nLABEL ironhook\n  KERNEL vmlinuz-{arch}\n  INITRD initramfs-{arch}\n  APPEND {}\n",
-        line.text
+        line.join(" ")
     )
 }
 

@@ -12,18 +12,18 @@ const TRIES: u32 = 5;
 const AGAIN: &str = "sleep 60 ||\nreboot || exit 1\n";
 
 /// Kernel, initramfs, and the line between them.
-pub(super) fn installer(who: &str, base: &str, arch: &str, line: &Line) -> String {
+pub(super) fn installer(who: &str, base: &str, [vmlinuz, initramfs]: &[String; 2], line: &Line) -> String {
     format!(
         "#!ipxe\n\
          echo Ironhook: {who} boots the installation environment\n\
          set tries:int32 0\n\
          :kernel\n\
          set step kernel\n\
-         set file {base}/vmlinuz-{arch}\n\
+         set file {base}/{vmlinuz}\n\
          kernel ${{file}} {line} && goto initrd || goto failed\n\
          :initrd\n\
          set step initrd\n\
-         set file {base}/initramfs-{arch}\n\
+         set file {base}/{initramfs}\n\
          initrd ${{file}} && goto boot || goto failed\n\
          :boot\n\
          set step kernel\n\

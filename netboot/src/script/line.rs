@@ -40,6 +40,9 @@ pub enum LineError {
     /// Of the Hardware.
     #[error("its Hardware has the architecture {0:?}; x86_64 and aarch64 are known")]
     Architecture(String),
+    /// Of `netboot.osie`.
+    #[error("its Hardware has {0:?} as a file of netboot.osie, which is no plain path")]
+    File(String),
     /// Boot programs would read it as something of theirs.
     #[error(
         "iPXE would not pass on the kernel argument {0:?}: control characters, \"${{\", a leading '#', \"||\", \"&&\" and \";\" mean something to it"
@@ -80,6 +83,12 @@ fn fields(target: &Target<'_>, settings: &Settings, ticket: Option<&Secret>) -> 
     for text in operators.iter().map(String::as_str).chain([facility]) {
         check(text)?;
     }
+    for name in installer.kernel.iter().chain(&installer.initrd) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+~".contains(c);
+        if !name.chars().all(plain) || name.split('/').any(|part| matches!(part, "" | "..")) {
+            return Err(LineError::File(name.clone()));
+        }
+    }
     let has = |name: &str| {
         let texts = operators.iter().map(String::as_str).chain([facility]);
         texts.flat_map(str::split_whitespace).any(|field| field.starts_with(name))
@@ -104,7 +113,8 @@ fn fields(target: &Target<'_>, settings: &Settings, ticket: Option<&Secret>) -> 
         line.set(&IRONHOOK_WORKER, "builtin");
     }
     // The kernel's EFI stub finds what iPXE loaded by this name.
-    line.raw(&format!("initrd=initramfs-{arch}"));
+    let initrd = installer.initrd_name(arch);
+    line.raw(&format!("initrd={}", initrd.rsplit('/').next().unwrap_or_default()));
     if !has("console=") {
         line.raw(consoles).set(&IRONHOOK_CONSOLES, "all");
     }

@@ -50,6 +50,11 @@ pub enum ScriptError {
     /// A rule says `custom`.
     #[error("its rule says custom, and its Hardware has no iPXE script (netboot.ipxe)")]
     NoCustom,
+    /// For boot programs that load from where they came.
+    #[error(
+        "its Hardware has an installation environment of its own (netboot.osie), which a boot program other than iPXE does not load"
+    )]
+    OwnEnvironment,
     /// For boot programs that chain nothing.
     #[error("a boot program other than iPXE cannot run an iPXE script")]
     NotIpxe,
@@ -104,7 +109,7 @@ impl Boot<'_> {
         }
         let worker_id = WorkerId::try_from(self.mac.to_string())
             .map_err(|error| ScriptError::Installer(format!("its MAC address is no worker id: {error}")))?;
-        Ok(Installer { worker_id, facility: None, vlan: None, extra_args: Vec::new(), base_url: None })
+        Ok(Installer::of(worker_id))
     }
 
     /// Its kernel command line.
@@ -134,8 +139,9 @@ impl Boot<'_> {
 
     fn ipxe_installer(&self, who: &str) -> Result<Script, ScriptError> {
         let (installer, arch, line) = (self.installer()?, self.arch(), self.line()?);
+        let files = [installer.kernel_name(&arch), installer.initrd_name(&arch)];
         let base = installer.base_url.unwrap_or_else(|| self.settings.url("/misc/osie/current"));
-        Ok(Script { boots: "installer", text: ipxe::installer(who, base.trim_end_matches('/'), &arch, &line) })
+        Ok(Script { boots: "installer", text: ipxe::installer(who, base.trim_end_matches('/'), &files, &line) })
     }
 
     /// For the others. None: refused.
@@ -159,7 +165,10 @@ impl Boot<'_> {
     }
 
     fn file_installer(&self, kind: Kind, who: &str) -> Result<Script, ScriptError> {
-        let (arch, line) = (self.arch(), self.line()?);
+        let (arch, line, installer) = (self.arch(), self.line()?, self.installer()?);
+        if installer.base_url.is_some() || installer.kernel.is_some() || installer.initrd.is_some() {
+            return Err(ScriptError::OwnEnvironment);
+        }
         let text = match kind {
             Kind::Grub => grub::installer(who, "", &arch, &line)?,
             Kind::GrubMedia => grub::installer(who, "/boot", &arch, &line)?,

@@ -57,6 +57,38 @@ fn scripts_are_the_golden_ones() {
     golden("installer.grub", &grub.text);
 }
 
+#[test]
+fn an_environment_of_the_machines_own_goes_by_its_own_names() {
+    let with = |kernel: &str, initrd: &str| {
+        let own = Installer {
+            base_url: Some("http://10.0.0.9:7173/".into()),
+            kernel: Some(kernel.into()),
+            initrd: Some(initrd.into()),
+            ..machine().installer.unwrap()
+        };
+        Machine { installer: Ok(own), ..machine() }
+    };
+    let hook = with("vmlinuz-latest-lts-x86_64", "lts/initramfs-latest-lts-x86_64");
+    let text = script(&hook, &settings(), &Verdict::Installer).unwrap().text;
+    assert!(text.contains("set file http://10.0.0.9:7173/vmlinuz-latest-lts-x86_64\n"), "{text}");
+    assert!(text.contains("set file http://10.0.0.9:7173/lts/initramfs-latest-lts-x86_64\n"), "{text}");
+    assert!(text.contains(" initrd=initramfs-latest-lts-x86_64 "), "{text}");
+    let other = boot(&hook, &History::default(), &settings()).file(Kind::Grub, &Verdict::Installer).unwrap();
+    assert_eq!(other, Err(ScriptError::OwnEnvironment));
+    for name in ["a b", "../vmlinuz", "${x}", "a\nshell", ""] {
+        let refused = script(&with(name, "initramfs"), &settings(), &Verdict::Installer);
+        assert_eq!(refused, Err(ScriptError::Line(LineError::File(name.into()))));
+    }
+}
+
+/// What the kernel's EFI stub reads of its line is a directive to pxelinux, and on virtual media a file that is not there.
+#[test]
+fn pxelinux_and_isolinux_are_told_one_initramfs() {
+    let (machine, history, settings) = (machine(), History::default(), settings());
+    let text = boot(&machine, &history, &settings).file(Kind::Pxelinux, &Verdict::Installer).unwrap().unwrap().text;
+    assert!(text.contains("INITRD initramfs-x86_64\n") && !text.contains("initrd="), "{text}");
+}
+
 fn kernel_line(machine: &Machine) -> String {
     let text = script(machine, &settings(), &Verdict::Installer).unwrap().text;
     text.lines().find(|line| line.starts_with("kernel ")).unwrap().to_owned()

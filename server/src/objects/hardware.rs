@@ -120,6 +120,12 @@ pub struct Osie {
     /// Where kernel and initramfs are.
     #[serde(rename = "baseURL", skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
+    /// The kernel's name there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// The initramfs' name there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<String>,
     /// After the kernel arguments of the site.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
     pub kernel_params: Vec<String>,
