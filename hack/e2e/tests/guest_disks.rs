@@ -278,8 +278,8 @@ for executor in docker crun; do
   echo "== $executor"
   ironhook-agent run /tmp/workflow.yaml --executor=$executor --images=/images --results=/tmp/r 2>&1 || true
   echo "RESULT $(tr -d '\n' </tmp/r)"; rm /tmp/r
-  mount ${disk}1 /mnt; cat /mnt/hello/greeting; stat -c '%u:%g' /mnt/hello/greeting; stat -f -c 'blocks %b of %S' /mnt; umount /mnt
   cmp $disk /worker/$executor.img && echo "the capture is the disk"
+  mount ${disk}1 /mnt; cat /mnt/hello/greeting; stat -c '%u:%g' /mnt/hello/greeting; stat -f -c 'blocks %b of %S' /mnt; umount /mnt
 done
 "#;
 
@@ -317,14 +317,19 @@ fn add_images(guest: &mut Guest, places: &Places, archive: &Path) {
     index["manifests"].as_array_mut().unwrap().retain(|entry| wanted.contains(&named(entry)));
     let mut tar = tar::Builder::new(fs::File::create(archive).unwrap());
     let mut images = Vec::new();
+    let mut added = std::collections::BTreeSet::new();
     let mut add = |guest: &mut Guest, digest: &serde_json::Value| {
         let name = format!("blobs/sha256/{}", digest.as_str().unwrap().trim_start_matches("sha256:"));
-        guest.payload.file(&store.join(&name), &format!("/images/{name}"));
-        tar.append_path_with_name(store.join(&name), &name).unwrap();
+        // They share a layer.
+        if added.insert(name.clone()) {
+            guest.payload.file(&store.join(&name), &format!("/images/{name}"));
+            tar.append_path_with_name(store.join(&name), &name).unwrap();
+        }
         name
     };
     for entry in index["manifests"].as_array().unwrap() {
-        let manifest = json(&store.join(add(guest, &entry["digest"])));
+        let machines = json(&store.join(add(guest, &entry["digest"])));
+        let manifest = json(&store.join(add(guest, &machines["manifests"][0]["digest"])));
         let config = add(guest, &manifest["config"]["digest"]);
         let layers: Vec<_> =
             manifest["layers"].as_array().unwrap().iter().map(|layer| add(guest, &layer["digest"])).collect();
