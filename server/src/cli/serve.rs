@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use clap::Args;
 use netboot::{LoaderTable, LoadersError, Netboot, Sighting, Sink};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
@@ -24,7 +25,7 @@ use crate::ephemeral::Ephemeral;
 use crate::machines::{self, Keeper};
 use crate::netboot::control::ControlError;
 use crate::netboot::settings::{Overrides, settings};
-use crate::netboot::{Control, Owner, Rack, Seen, Tickets};
+use crate::netboot::{Control, Kept, Owner, Rack, Seen, Tickets};
 use crate::reports::Reports;
 use crate::shutdown::{self, Shutdown};
 use crate::soft::Soft;
@@ -100,14 +101,16 @@ impl Serve {
     /// Until SIGTERM or SIGINT.
     pub async fn run(self) -> Result<(), ServeError> {
         let config = Config::read(&self.config)?;
+        raise_files();
         let sockets = Sockets::bind(&config).await?;
         let state = &config.state;
         std::fs::create_dir_all(state).map_err(|source| ServeError::State { path: state.clone(), source })?;
         let store = RedbStore::open(&state.join("ironhook.redb"))?;
         let broken = store.broken();
         let store: Arc<dyn Store> = Arc::new(store);
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(Seen::open(Kept::new(state)));
         let (machines, keeper) = machines::open(Arc::clone(&store), Arc::clone(&seen))?;
+        seen.keep_only(|mac| machines.machine(mac).is_some());
         let (soft, ephemeral) = (Arc::new(Soft::new(state)), Arc::new(Ephemeral::new(state)));
         let engine = Engine { store, activity: Arc::new(ActivityLog::new()), machines, soft, ephemeral };
         let loaders = LoaderTable::read(&config.loaders)?;
@@ -142,6 +145,15 @@ impl Serve {
             tracing::warn!("some transfers were cut off");
         }
         result
+    }
+}
+
+/// A rack that powers on takes a socket for each transfer: as many files may be open as the system lets us have.
+fn raise_files() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files; many machines at once may have to ask twice");
     }
 }
 
@@ -275,6 +287,7 @@ async fn collect(mut sightings: mpsc::Receiver<Sighting>, rack: Rack, activity: 
         () = take => {}
         () = shutdown.wait() => {}
     }
+    rack.seen.flush();
 }
 
 /// A file that cannot be used changes nothing, and says so.

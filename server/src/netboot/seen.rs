@@ -1,6 +1,7 @@
 //! What machines that boot have said and done: facts, the address each asked from, its boots, and a timeline. In memory
-//! and bounded: strangers never push out a machine that has a Hardware. A restart forgets it; nothing depends on it but
-//! comfort, metadata in proxy mode until the next boot script, and the count that parks a boot loop.
+//! and bounded: strangers never push out a machine that has a Hardware. Of those that have one it is kept over a restart,
+//! written at every boot script and when the server ends; nothing depends on it but comfort, metadata in proxy mode until
+//! the next boot script, and the count that parks a boot loop.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -10,6 +11,8 @@ use netboot::{Facts, History, Sighting, Step};
 use serde::{Deserialize, Serialize};
 use spec::Mac;
 use spec::activity::{Activity, What};
+
+use super::kept::Kept;
 
 /// Machines without a Hardware that are remembered at the same time.
 const STRANGERS: usize = 1024;
@@ -28,7 +31,10 @@ pub struct Moment {
 
 /// See above.
 #[derive(Default)]
-pub struct Seen(Mutex<Table>);
+pub struct Seen {
+    table: Mutex<Table>,
+    kept: Option<Kept>,
+}
 
 #[derive(Default)]
 struct Table {
@@ -37,17 +43,54 @@ struct Table {
     by_address: HashMap<Ipv4Addr, Mac>,
 }
 
-#[derive(Default)]
-struct Entry {
+/// Of one machine.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Entry {
     facts: Facts,
     /// Scripts handed out, and for which workflow in which state.
-    boots: (u32, String),
+    pub(super) boots: (u32, String),
     moments: VecDeque<Moment>,
     steps: VecDeque<Step>,
-    last_ms: u64,
+    pub(super) last_ms: u64,
+    /// There is more than was written.
+    #[serde(skip)]
+    dirty: bool,
 }
 
 impl Seen {
+    /// With what was kept of machines before.
+    pub fn open(kept: Kept) -> Self {
+        let known: HashMap<Mac, Entry> = kept.read().into_iter().collect();
+        let mut addresses: Vec<_> =
+            known.iter().filter_map(|(mac, e)| Some((e.last_ms, e.facts.address?, *mac))).collect();
+        // Where two were seen at one address, the later one has it.
+        addresses.sort_unstable();
+        let by_address = addresses.into_iter().map(|(_, address, mac)| (address, mac)).collect();
+        let table = Mutex::new(Table { known, strangers: HashMap::new(), by_address });
+        Self { table, kept: Some(kept) }
+    }
+
+    /// Forgets those that have no Hardware any more.
+    pub fn keep_only(&self, has: impl Fn(Mac) -> bool) {
+        let mut table = self.table();
+        let gone: Vec<Mac> = table.known.keys().copied().filter(|mac| !has(*mac)).collect();
+        for mac in gone {
+            table.known.remove(&mac);
+            table.by_address.retain(|_, owner| *owner != mac);
+            self.kept.iter().for_each(|kept| kept.remove(mac));
+        }
+    }
+
+    /// Writes what is not written yet.
+    pub fn flush(&self) {
+        let Some(kept) = &self.kept else { return };
+        for (mac, entry) in self.table().known.iter_mut().filter(|(_, entry)| entry.dirty) {
+            kept.write(*mac, entry);
+            entry.dirty = false;
+        }
+    }
+
     /// Takes in what netboot tells; the rest is for the activity. `state`: the machine's workflow and its state, none
     /// for a machine that has no Hardware.
     pub fn note(&self, sighting: &Sighting, state: impl Fn(Mac) -> Option<String>) {
@@ -58,14 +101,17 @@ impl Seen {
         };
         let Some(mac) = mac else { return };
         let state = state(mac);
+        let known = state.is_some();
         let mut table = self.table();
         if let Sighting::Facts(mac, facts) = sighting
             && let Some(address) = facts.address
         {
             table.by_address.insert(address, *mac);
         }
-        let entry = table.entry(mac, state.is_some());
+        let entry = table.entry(mac, known);
         entry.last_ms = at_ms;
+        entry.dirty = true;
+        let mut write = None;
         match sighting {
             Sighting::Facts(_, facts) => entry.facts.learn((**facts).clone()),
             Sighting::Activity(activity) => entry.moment(at_ms, words(&activity.what)),
@@ -80,7 +126,15 @@ impl Seen {
                     entry.steps.pop_front();
                 }
                 entry.steps.push_back(step.clone());
+                if known && matches!(step, Step::Script { .. }) {
+                    entry.dirty = false;
+                    write = Some(entry.clone());
+                }
             }
+        }
+        drop(table);
+        if let (Some(kept), Some(entry)) = (&self.kept, write) {
+            kept.write(mac, &entry);
         }
     }
 
@@ -114,7 +168,7 @@ impl Seen {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -196,6 +250,31 @@ mod tests {
         seen.note(&script(1), |_| Some("w2 pending".into()));
         assert_eq!(seen.history(FIRST, "w2 pending").boots, 1);
         assert_eq!(seen.timeline(FIRST).len(), 4);
+    }
+
+    #[test]
+    fn a_restart_forgets_no_boot_of_a_machine_that_has_a_hardware() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Seen::open(Kept::new(dir.path()));
+        let seen = open();
+        let facts = Facts { address: Some([10, 0, 0, 7].into()), ..Facts::default() };
+        seen.note(&Sighting::Facts(FIRST, Box::new(facts)), |_| Some("w failed".into()));
+        for _ in 0..2 {
+            seen.note(&script(1), |_| Some("w failed".into()));
+            seen.note(&script(2), |_| None);
+        }
+        // As after kill -9: nothing was flushed.
+        let seen = open();
+        assert_eq!((seen.history(FIRST, "w failed").boots, seen.timeline(FIRST).len()), (2, 2));
+        assert_eq!(seen.at([10, 0, 0, 7].into()), Some(FIRST));
+        assert_eq!(seen.table().known.len(), 1, "strangers are not kept");
+        let discover = Step::Discover { client: "iPXE".into() };
+        seen.note(&Sighting::Step { at_ms: 9, mac: FIRST, step: discover }, |_| Some("w failed".into()));
+        seen.flush();
+        let seen = open();
+        assert_eq!(seen.timeline(FIRST).last().unwrap().what, "DISCOVER by iPXE");
+        seen.keep_only(|_| false);
+        assert_eq!((seen.at([10, 0, 0, 7].into()), open().table().known.len()), (None, 0));
     }
 
     #[test]
