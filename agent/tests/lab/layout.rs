@@ -24,8 +24,8 @@ pub fn add_with(layout: &Path, name: &str, labels: &str, noise: &[u8]) {
     };
     let layer = blob("application/vnd.oci.image.layer.v1.tar", &root(noise));
     let labels: serde_json::Value = serde_json::from_str(labels).unwrap();
-    let config =
-        serde_json::json!({"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"], "Labels": labels}});
+    let config = serde_json::json!({"architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"], "Labels": labels},
+            "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}});
     let config = blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
     let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer]}).to_string();
     let mut entry = blob("application/vnd.oci.image.manifest.v1+json", manifest.as_bytes());
