@@ -224,7 +224,9 @@ impl Executor for Crun {
             Ok(_) => return Finish::from(outcome(Exit::Lost, Known { log_tail, ..Known::default() })),
             Err(error) => return Finish::from(Outcome::Failed(unreadable(&place, &error))),
         };
-        let exit = if matches!(exit, Exit::Lost) { judged(&record, job, container) } else { exit };
+        // An agent that comes back late may see the time over before it sees the end; the shim knows which was first.
+        let by_record = matches!(exit, Exit::Lost | Exit::TimedOut(_));
+        let exit = if by_record { judged(&record, job, container) } else { exit };
         let known = Known {
             out_of_memory: record.out_of_memory,
             start_error: record.start_error,
