@@ -54,12 +54,10 @@ impl Format for Gzip {
 
     fn unpacker() -> io::Result<Unpack> {
         let mut decoder = libdeflater::Decompressor::new();
-        Ok(Box::new(move |piece, out| {
-            match decoder.gzip_decompress(piece, out) {
-                Ok(len) if len == out.len() => Ok(len),
-                Ok(_) => Err(damaged("a member of another length than it says")),
-                Err(e) => Err(damaged(e.to_string())),
-            }
+        Ok(Box::new(move |piece, out| match decoder.gzip_decompress(piece, out) {
+            Ok(len) if len == out.len() => Ok(len),
+            Ok(_) => Err(damaged("a member of another length than it says")),
+            Err(e) => Err(damaged(e.to_string())),
         }))
     }
 

@@ -105,6 +105,37 @@ fn bytes_that_look_like_a_header_are_no_member() {
     assert!(unpack(Packing::Gzip, packed).unwrap() == [b"first".as_slice(), &content, b"last"].concat());
 }
 
+/// All of it, in pieces where they can be had, and how many these were.
+fn in_pieces(packing: Packing, bytes: Vec<u8>) -> (Vec<u8>, usize) {
+    let mut decoder = decoder(packing, Box::new(BufReader::with_capacity(4099, Cursor::new(bytes)))).unwrap();
+    let (mut out, mut pieces) = (Vec::new(), 0);
+    loop {
+        while let Some(piece) = decoder.piece(1 << 20).unwrap() {
+            assert!(!piece.is_empty() && piece.len() <= 1 << 20 && piece.len().is_multiple_of(4096));
+            assert!((piece.as_ptr() as usize).is_multiple_of(4096));
+            out.extend_from_slice(&piece);
+            pieces += 1;
+        }
+        let mut part = [0; 10_000];
+        match decoder.read(&mut part).unwrap() {
+            0 => return (out, pieces),
+            n => out.extend_from_slice(&part[..n]),
+        }
+    }
+}
+
+#[test]
+fn pieces_lie_as_a_disk_wants_them_and_none_is_lost() {
+    let sizes = [5 << 20, (2 << 20) + 123, 4096, 0, parallel::LARGEST + 4096, 3 << 20];
+    let contents = sizes.map(noise);
+    for packing in [Packing::Gzip, Packing::Zstd] {
+        let packed: Vec<u8> = contents.iter().flat_map(|content| pack(packing, content)).collect();
+        let (out, pieces) = in_pieces(packing, packed);
+        assert!(out == contents.concat(), "{packing:?}");
+        assert!(pieces >= 8, "{packing:?}: only {pieces} pieces");
+    }
+}
+
 #[test]
 fn an_early_end_is_an_error_wherever_it_is() {
     let content = noise(40_000);
