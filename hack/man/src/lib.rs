@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Command;
 
-/// The page of a command line, with a section for each subcommand.
+/// The page of a command line, with a section for each subcommand and for those of each.
 pub fn page(command: Command) -> io::Result<String> {
     let mut command = command.term_width(0);
     command.build();
@@ -15,17 +15,24 @@ pub fn page(command: Command) -> io::Result<String> {
     let mut out = Vec::new();
     let man = clap_mangen::Man::new(command.clone()).date("").source("Ironhook").manual("Ironhook");
     man.render(&mut out)?;
+    sections(&command, &name, &mut out)?;
+    let text = String::from_utf8(out).map_err(io::Error::other)?;
+    // The sections of a subcommand are paragraphs of its own section.
+    Ok(subordinate(&text))
+}
+
+/// A section for each subcommand, and after it those of its own.
+fn sections(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()> {
     for subcommand in command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set()) {
         let title = format!("{name} {}", subcommand.get_name());
         out.extend_from_slice(format!(".SH \"{}\"\n", title.to_uppercase()).as_bytes());
         let man = clap_mangen::Man::new(subcommand.clone());
-        man.render_synopsis_section(&mut out)?;
-        man.render_description_section(&mut out)?;
-        man.render_options_section(&mut out)?;
+        man.render_synopsis_section(out)?;
+        man.render_description_section(out)?;
+        man.render_options_section(out)?;
+        sections(subcommand, &title, out)?;
     }
-    let text = String::from_utf8(out).map_err(io::Error::other)?;
-    // The sections of a subcommand are paragraphs of its own section.
-    Ok(subordinate(&text))
+    Ok(())
 }
 
 /// Within the section of a subcommand, the renderer's headings become smaller ones.
@@ -68,9 +75,12 @@ mod tests {
     #[test]
     fn every_subcommand_and_option_is_on_the_page() {
         let arg = Arg::new("deep").long("deep").help("How deep.");
-        let command = Command::new("dig").about("Digs.").subcommand(Command::new("hole").about("A hole.").arg(arg));
-        let page = page(command).unwrap();
-        for part in [".SH \"DIG HOLE\"", "A hole.", "\\-\\-deep", ".SS OPTIONS"] {
+        let fill = Command::new("fill").about("Not any more.");
+        let hole = Command::new("hole").about("A hole.").arg(arg).subcommand(fill);
+        let page = page(Command::new("dig").about("Digs.").subcommand(hole)).unwrap();
+        for part in
+            [".SH \"DIG HOLE\"", ".SH \"DIG HOLE FILL\"", "A hole.", "Not any more.", "\\-\\-deep", ".SS OPTIONS"]
+        {
             assert!(page.contains(part), "{part} is not in:\n{page}");
         }
         assert_eq!(page.matches(".TH ").count(), 1);

@@ -74,3 +74,13 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Image(image) => image.run(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_manual_page_is_what_the_command_line_says() {
+        assert_eq!(man::check(super::Cli::command()), Ok(()));
+    }
+}
