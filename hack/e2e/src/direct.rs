@@ -1,6 +1,7 @@
 //! A machine that is given kernel and initramfs by hand, for stories about the boot itself: no network, no server, an
 //! image of a few lines of YAML. What it has besides processor and memory is said in QEMU's own words.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,14 +105,24 @@ impl Machine {
 
     /// Switches it on with an image that is there.
     pub fn boot(build: &Build<'_>, image: &Path) -> Result<Self, DirectError> {
+        let (kernel, initramfs) = (image.join("vmlinuz-x86_64"), image.join("initramfs-x86_64"));
+        let mut given: Vec<OsString> = vec!["-append".into(), build.append.into(), "-kernel".into(), kernel.into()];
+        given.extend(["-initrd".into(), initramfs.into()]);
+        Self::switch_on(build, image, &given)
+    }
+
+    /// Switches it on without a kernel: its card's ROM is to find one. Its files go into `directory`.
+    pub fn netboot(build: &Build<'_>, directory: &Path) -> Result<Self, DirectError> {
+        Self::switch_on(build, directory, &[])
+    }
+
+    fn switch_on(build: &Build<'_>, image: &Path, given: &[OsString]) -> Result<Self, DirectError> {
         let accel = accel::probe().map_err(DirectError::Accelerator)?;
         let cpu = if accel == "kvm" { "host" } else { "max,svm=off" };
         let mut qemu = command("qemu-system-x86_64", ["-machine", "q35,graphics=off", "-accel", accel, "-cpu", cpu]);
         qemu.args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"]);
         qemu.args(["-chardev", "stdio,id=console", "-device", "virtio-rng-pci"]);
-        qemu.args(["-m", &format!("{}M", build.memory_mib), "-append", build.append]);
-        qemu.arg("-kernel").arg(image.join("vmlinuz-x86_64"));
-        qemu.arg("-initrd").arg(image.join("initramfs-x86_64")).args(build.qemu);
+        qemu.args(["-m", &format!("{}M", build.memory_mib)]).args(given).args(build.qemu);
         let log = |kind: &str| image.join(format!("{}.{kind}.log", build.name));
         let (process, output) = Process::piped("qemu", &mut qemu, &log("qemu"))?;
         let path = log("serial");
