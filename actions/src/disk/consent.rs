@@ -59,10 +59,13 @@ impl Consent {
     /// That this disk may be written, at the latest after the steps that go into the plan.
     pub fn plan(&self, found: &Found, context: &Context<'_>) -> Result<(), Failed> {
         let used = Used::now()?;
-        if !self.force {
-            return Ok(found.check(self.allow_removable, &used)?);
-        }
         found.check_itself(self.allow_removable)?;
+        if !self.force {
+            return match found.refusal(self.allow_removable, &used) {
+                Some(why) => Err(find::Error::InUse { path: found.path.clone(), why }.into()),
+                None => Ok(()),
+            };
+        }
         for step in teardown::plan(found, &used, &context.sysfs)? {
             context.report.plan(&step.to_string());
         }
@@ -77,6 +80,9 @@ impl Consent {
         let found = find::again(found, &context.sysfs)?;
         let steps = teardown::plan(&found, &Used::now()?, &context.sysfs)?;
         teardown::run(&steps, |step| context.report.info(&format!("done: {step}")))?;
+        if !steps.is_empty() {
+            teardown::settle(&found.path);
+        }
         let found = find::again(found, &context.sysfs)?;
         found.check(self.allow_removable, &Used::now()?)?;
         Ok(found)

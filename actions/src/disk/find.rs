@@ -83,6 +83,14 @@ pub enum Error {
         /// What is wrong.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// There and in use, which the action can put an end to.
+    #[error("refusing to write to {}: {why} (FORCE=true takes that down)", path.display())]
+    InUse {
+        /// The path asked for.
+        path: PathBuf,
+        /// The reason.
+        why: Refusal,
+    },
     /// There, but not to be written.
     #[error("refusing to write to {}: {why}", path.display())]
     Refused {
@@ -145,7 +153,7 @@ impl Coded for Error {
             | Self::NotBlock { .. }
             | Self::Lookup { .. }
             | Self::Node { .. } => Code::DiskNotFound,
-            Self::Use { .. } | Self::Refused { .. } => Code::DiskBusy,
+            Self::Use { .. } | Self::InUse { .. } | Self::Refused { .. } => Code::DiskBusy,
         }
     }
 }

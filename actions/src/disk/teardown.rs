@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use spec::Code;
+use sys::block::{self, Device};
 use sys::sysfs::{self, Number, Sysfs};
 use sys::{holder, mounts, node};
 
@@ -169,6 +170,18 @@ pub fn run(steps: &[Step], mut told: impl FnMut(&Step)) -> Result<(), Error> {
         told(step);
     }
     Ok(())
+}
+
+/// Waits for the last user of what was taken down: the kernel lets go of a file system a moment after its last mount.
+/// Whoever claims the device says why it is still in use.
+pub fn settle(path: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(block::Error::Busy { .. }) = Device::claim(path) {
+        if Instant::now() >= deadline {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn patiently(step: &Step) -> Result<(), Error> {
