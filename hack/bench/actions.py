@@ -21,7 +21,7 @@ import time
 sys.dont_write_bytecode = True
 from actions_images import make_files, make_image  # noqa: E402
 from actions_peers import peers  # noqa: E402
-from bars import plot  # noqa: E402
+import plot  # noqa: E402
 from webfiles import serve  # noqa: E402
 
 GOALS = {"gz-multi": 1.5, "zst-multi": 1.5}
@@ -192,9 +192,7 @@ def main():
         results = [row for row in results if row["case"] != name and row["case"] in order] + new
         results.sort(key=lambda row: order.index(row["case"]))
         path.write_text(json.dumps(results, indent=1) + "\n")
-        title = f"image-write over loopback HTTP, {os.cpu_count()} cores, {args.size} MiB image"
-        note = "MB/s of content onto a loop device; ratio: ours against the best of the others, median of interleaved rounds"
-        plot([row for row in results if row["unit"] == "MB/s"], args.out / "actions.svg", title, note)
+        plot.write(path)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ import tarfile
 import tempfile
 import time
 
+import plot
+
 IMAGE = "ironhook-test:1"
 NULL = subprocess.DEVNULL
 
@@ -93,25 +95,6 @@ def timed(command):
     return (time.monotonic() - begun) * 1000
 
 
-def plot(rows, path):
-    """Bars: ours, and beside it what it is measured against; the goal as a line."""
-    out, y = [], 40
-    for row in rows:
-        values = [("ours", row["ours"], "#2a6f97"), *((name, value, "#adb5bd") for name, value in row["peers"].items())]
-        top = max([value for _, value, _ in values] + [row["limit"]])
-        out.append(f'<text x="10" y="{y}" font-weight="bold">{row["case"]}, {row["unit"]}</text>')
-        for name, value, colour in values:
-            y += 18
-            width = 520 * value / top
-            out.append(f'<text x="10" y="{y + 10}">{name}</text><rect x="200" y="{y}" width="{width:.0f}" height="14" fill="{colour}"/>')
-            out.append(f'<text x="{205 + width:.0f}" y="{y + 10}">{value:.1f}</text>')
-        x = 200 + 520 * row["limit"] / top
-        out.append(f'<path d="M{x:.0f} {y - 18 * (len(values) - 1) - 2}V{y + 16}" stroke="#c1121f"/>')
-        y += 40
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="820" height="{y}" font-family="sans-serif" font-size="12"><rect width="820" height="{y}" fill="white"/>'
-    path.write_text(head + '<text x="10" y="18">the agent; the red line is the most it may be</text>' + "".join(out) + "</svg>\n")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agent", type=pathlib.Path, required=True)
@@ -124,10 +107,11 @@ def main():
     finally:
         shutil.rmtree(work)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "agent.json").write_text(json.dumps(rows, indent=2) + "\n")
-    plot(rows, arguments.out / "agent.svg")
+    path = arguments.out / "agent.json"
+    path.write_text(json.dumps(rows, indent=2) + "\n")
+    plot.write(path)
     for row in rows:
-        print(f'{row["case"]}: {row["ours"]:.1f} {row["unit"]}, at most {row["limit"]:.1f}, {row["peers"]}')
+        print(f'{row["case"]}: {row["metric"]} {row["ours"]:.1f} {row["unit"]}, {row["peers"]}')
 
 
 def measure(agent, work, rounds):
@@ -158,19 +142,19 @@ def measure(agent, work, rounds):
                 ours[kind].append(mine)
                 bare[kind].append(other)
 
-    def row(case, unit, value, limit, peers):
-        against = next(iter(peers.values()), limit)
-        return {"case": case, "metric": case, "unit": unit, "ours": value, "peers": peers, "ratio": against / value, "goal": limit, "limit": limit}
+    def row(case, metric, unit, value, limit, peers):
+        peers = {**peers, "at most": limit}
+        return {"case": case, "metric": metric, "unit": unit, "ours": value, "peers": peers, "ratio": limit / value, "goal": 1.0}
 
     median = statistics.median
     rows = [
-        row("size of the static binary, stripped", "MB", agent.stat().st_size / 1e6, 15.0, {}),
-        row("memory when idle", "MiB", starts[0][1] / 1024, 12.0, {}),
-        row("start to first poll", "ms", median(took for took, _ in starts), 50.0, {}),
+        row("static binary", "size, stripped", "MB", agent.stat().st_size / 1e6, 15.0, {}),
+        row("idle", "resident memory", "MiB", starts[0][1] / 1024, 12.0, {}),
+        row("start", "until the first poll", "ms", median(took for took, _ in starts), 50.0, {}),
     ]
     for kind, over in (("docker", 150.0), ("crun", 60.0)):
         base = median(bare[kind])
-        rows.append(row(f"an action through {kind}", "ms", median(ours[kind]), base + over, {f"{kind} run": base}))
+        rows.append(row(f"an action through {kind}", "time", "ms", median(ours[kind]), base + over, {f"{kind} run": base}))
     return rows
 
 
