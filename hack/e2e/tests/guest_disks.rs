@@ -127,7 +127,7 @@ fn every_kind_of_disk_a_bad_sector_and_a_power_cut_at_every_flush() {
     let (writes, flushes) = replay(&log, &old, &image);
     println!("{writes} writes, {flushes} flushes");
     // Blank ends, body, all but the first sectors, those.
-    assert!(flushes >= 4 && writes > 24, "only {flushes} flushes of {writes} writes");
+    assert!(flushes >= 4 && writes > flushes, "only {flushes} flushes of {writes} writes");
 }
 
 /// The same table before another body, on a larger disk.
