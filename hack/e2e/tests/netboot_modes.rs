@@ -196,11 +196,15 @@ fn two_interfaces_have_their_own_modes_and_switching_cuts_no_transfer() {
     let loader = Loading::begin();
     let shown = set(&["--tftp", "off", "--http", "off"]);
     assert!(!shown.contains("tftp") && !shown.contains("http "), "{shown}");
-    assert!(TcpStream::connect((LEFT, 7080)).is_err(), "http takes nothing new");
+    // Each service ends on a thread of its own, soon after the answer.
+    let comes = |what, done: &dyn Fn() -> bool| {
+        wait::until(what, SOON, || Ok::<_, TimedOut>(done().then_some(()))).unwrap();
+    };
+    comes("http to take nothing new", &|| TcpStream::connect((LEFT, 7080)).is_err());
     assert_eq!(loader.rest(), vec![7; LOADER]);
-    wait::until("tftp to take nothing new", SOON, || Ok::<_, TimedOut>(Loading::refused().then_some(()))).unwrap();
+    comes("tftp to take nothing new", &Loading::refused);
     set(&["--interface", "left", "--mode", "reservation", "--tftp", "on", "--http", "on"]);
-    assert!(!Loading::refused());
+    comes("tftp to be back", &|| !Loading::refused());
     assert_eq!(ask(&site.left, KNOWN, &[])[0]["address"], "10.71.0.50");
     let mut rest = Vec::new();
     download.read_to_end(&mut rest).unwrap();
