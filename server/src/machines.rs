@@ -11,10 +11,13 @@ use tokio::sync::watch;
 
 use crate::apply::stored;
 use crate::netboot::Seen;
-use crate::objects::hardware::{Dhcp, HardwareSpec, Interface};
+use crate::objects::hardware::{Dhcp, HardwareSpec, Instance, Interface};
 use crate::objects::workflow::{State, WorkflowSpec, WorkflowStatus};
 use crate::objects::{Key, Kind, Object};
 use crate::store::{Store, StoreError};
+
+#[cfg(test)]
+mod tests;
 
 /// For leases without a time of their own; 0 makes clients loop (wire §12.37).
 const LEASE_SECONDS: u32 = 86_400;
@@ -153,6 +156,11 @@ impl Machines {
 }
 
 impl Record {
+    /// The machine as its tenant has it.
+    fn instance(&self) -> Option<&Instance> {
+        self.spec.metadata.as_ref()?.instance.as_ref()
+    }
+
     /// Its first MAC address, for what is told about it.
     pub fn mac(&self) -> Option<Mac> {
         self.spec.interfaces.iter().find_map(|i| i.dhcp.as_ref()?.mac)
@@ -163,17 +171,22 @@ impl Record {
         let toggled = self.waiting.as_ref().is_some_and(|waiting| waiting.toggled);
         let ipxe = netboot.ipxe.clone().unwrap_or_default();
         let some = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+        let instance = self.instance().cloned().unwrap_or_default();
+        let labelled = self.labels.get(ALWAYS).is_some_and(|value| value == "true");
         Machine {
             name: self.key.id(),
             mac,
             lease: if interface.disable_dhcp { None } else { self.lease(dhcp) },
             allow_pxe: netboot.allow_pxe.unwrap_or(false) || toggled,
-            always_netboot: self.labels.get(ALWAYS).is_some_and(|value| value == "true"),
+            always_netboot: labelled || instance.always_pxe.unwrap_or(false),
             arch: dhcp.arch.clone().filter(|arch| !arch.is_empty()).unwrap_or_else(|| ARCH.into()),
             labels: self.labels.clone(),
-            instance: None,
+            instance: some(instance.state),
             workflow: self.workflow(),
-            custom: some(ipxe.contents).map(Custom::Script).or_else(|| some(ipxe.url).map(Custom::Url)),
+            custom: some(instance.ipxe_script_url)
+                .map(Custom::Url)
+                .or_else(|| some(ipxe.contents).map(Custom::Script))
+                .or_else(|| some(ipxe.url).map(Custom::Url)),
             loaders: ipxe.binary.iter().flat_map(|list| list.split(',')).map(|name| name.trim().to_owned()).collect(),
             pxelinux: netboot.pxelinux.as_ref().and_then(|own| some(own.config.clone())),
             iso: interface.isoboot.as_ref().and_then(|own| some(own.source_iso.clone())),
@@ -234,14 +247,15 @@ impl Record {
 impl Record {
     /// What the Hardware says, and of the machine's name and address what its instance says, as metadata does.
     fn lease(&self, dhcp: &Dhcp) -> Option<Lease> {
-        let instance = self.spec.metadata.as_ref().and_then(|m| m.instance.as_ref());
+        let instance = self.instance();
         let name = instance.and_then(|instance| instance.hostname.clone());
         let some = |name: &String| !name.is_empty();
         let (address, netmask, gateway) = match &dhcp.ip {
             Some(ip) => (v4(ip.address)?, ip.netmask.and_then(v4), ip.gateway.and_then(v4)),
             // Without one of its own, the one interface of a machine has its instance's.
             None if self.spec.interfaces.len() == 1 => {
-                (instance?.ips.iter().find_map(|ip| ip.address.and_then(v4))?, None, None)
+                let (ip, address) = instance?.ips.iter().find_map(|ip| Some((ip, ip.address.and_then(v4)?)))?;
+                (address, ip.netmask.and_then(v4), ip.gateway.and_then(v4))
             }
             None => return None,
         };

@@ -202,6 +202,15 @@ pub struct Instance {
     /// Its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// What its owner is at: `provisioning`, `active`; netboot's rules can ask for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The environment at every boot, whether or not a workflow waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub always_pxe: Option<bool>,
+    /// What it boots instead of the environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipxe_script_url: Option<String>,
     /// Free words.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
     pub tags: Vec<String>,
@@ -226,6 +235,12 @@ pub struct InstanceIp {
     /// The address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
+    /// Of its network.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "blank_is_none")]
+    pub netmask: Option<IpAddr>,
+    /// The default route.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "blank_is_none")]
+    pub gateway: Option<IpAddr>,
     /// 4 or 6.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<i64>,
