@@ -12,7 +12,7 @@ mod proxy;
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use lab::{Kind, Lab, layout, sh};
 use proto::workflow::{State, WorkflowAction};
@@ -74,8 +74,8 @@ impl Registry {
         let mut registry = Command::new("docker-registry");
         registry.arg("serve").arg(path).stdout(Stdio::null()).stderr(Stdio::null());
         let process = registry.spawn().unwrap();
-        let mut state = 1_u32;
-        // Large enough for the proxy's mistakes, and hard to compress.
+        // Large enough for the proxy's mistakes, hard to compress, and new each time: an engine fetches no layer twice.
+        let mut state = SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
         let noise = std::iter::repeat_with(|| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 24) as u8
