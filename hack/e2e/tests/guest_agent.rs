@@ -199,6 +199,24 @@ docker-registry serve /etc/registry.yaml >/tmp/registry.log 2>&1 &
 i=0
 until ironhook get hardware >/tmp/said 2>&1; do i=$((i+1)); test $i -lt 120 || { cat /tmp/said /tmp/server.log; exit 6; }; sleep 1; done
 ironhook apply -f /etc/hardware.yaml || exit 5
+agent() {
+    ironhook-agent --executor=$1 --id=$2 --tinkerbell-grpc-authority=127.0.0.1:42113 --tinkerbell-tls=false \
+        --privileges=declared --images=/images --insecure-registries=127.0.0.1:5000,127.0.0.1:9 --pull-timeout=5s \
+        --docker-socket=/run/docker/docker.sock --run-dir=/run/ironhook/$1 --worker-dir=/worker/$1 >>/tmp/agent-$1 2>&1 &
+    agent=$!
+}
+# A container that is gone when its agent comes back, and one whose shim is killed.
+lose_docker() {
+    kill -9 $agent
+    id=$(curl -sf --unix-socket /run/docker/docker.sock http://d/containers/json | grep -o '"Id":"[0-9a-f]*"' | head -n 1 | cut -d '"' -f 4)
+    curl -sf -X DELETE --unix-socket /run/docker/docker.sock "http://d/containers/$id?force=1"
+    agent docker 02:00:00:00:00:01
+}
+lose_crun() {
+    for process in /proc/[0-9]*; do
+        tr '\0' ' ' 2>/dev/null <$process/cmdline | grep -q 'ironhook-agent shim ' && kill -9 ${process#/proc/}
+    done
+}
 one() {
     name=$1-$2
     test $1 != full || mount -t tmpfs -o nr_inodes=1 none /worker/$2 || return 1
@@ -209,10 +227,7 @@ one() {
         grep -q '"state": *"\(FAILED\|TIMEOUT\|SUCCESS\)"' /tmp/$name.json && break
         if test $1 = lost && test -e /worker/$2/default/$name/witness; then
             rm /worker/$2/default/$name/witness
-            if test $2 = crun; then pkill -9 -f 'ironhook-agent shim'; else
-                id=$(curl -sf --unix-socket /run/docker/docker.sock http://d/containers/json | grep -o '"Id":"[0-9a-f]*"' | head -n 1 | cut -d '"' -f 4)
-                curl -sf -X DELETE --unix-socket /run/docker/docker.sock "http://d/containers/$id?force=1"
-            fi
+            lose_$2
         fi
         i=$((i+1)); test $i -lt 180 || break; sleep 1
     done
@@ -221,9 +236,7 @@ one() {
     echo "TEXT $1 $2 $(ironhook get workflow $name | tr '\n' ' ')" >>/tmp/said-$2
 }
 all() {
-    ironhook-agent --executor=$1 --id=$2 --tinkerbell-grpc-authority=127.0.0.1:42113 --tinkerbell-tls=false \
-        --privileges=declared --images=/images --insecure-registries=127.0.0.1:5000,127.0.0.1:9 --pull-timeout=5s \
-        --docker-socket=/run/docker/docker.sock --run-dir=/run/ironhook/$1 --worker-dir=/worker/$1 >/tmp/agent-$1 2>&1 &
+    agent $1 $2
     for name in NAMES; do one $name $1; done
 }
 all docker 02:00:00:00:00:01 &
