@@ -168,7 +168,7 @@ async fn ten_thousand_lines_arrive_complete_and_in_order_per_stream(kind: Kind) 
     let script = "i=0; while [ $i -lt 10000 ]; do echo out-$i; echo err-$i >&2; i=$((i+1)); done";
     assert_eq!(lab.run("ns/lines", sh(script)).await.0, State::Success);
     assert_eq!(lab.left().await, Vec::<String>::new());
-    lab.kill_agent();
+    lab.end_agent();
     let lines = lines.join().unwrap();
     for stream in ["out", "err"] {
         let prefix = format!("act: {stream}-");

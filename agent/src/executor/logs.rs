@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use crate::backlog::{Lines, backlog};
 use crate::progress::Reporter;
@@ -14,6 +16,8 @@ const TAIL: usize = 64 << 10;
 const LINE: usize = 8 << 10;
 /// Bytes of lines that may wait for the output.
 const WAITING: usize = 2 << 20;
+/// How long the output may take for what waits at the end.
+const LAST: Duration = Duration::from_secs(5);
 
 /// The log of one container.
 #[derive(Debug, Default)]
@@ -77,16 +81,23 @@ impl Log {
     }
 }
 
-/// Where lines are shown, in order, by a thread that ends with the last printer. What is too much for it is left out, and
-/// that is said in its place.
-#[derive(Clone, Debug)]
-pub struct Printer(Lines);
+/// Where lines are shown, in order, by a thread of its own. What is too much for it is left out, and that is said in its
+/// place; what waits when the printer goes still has a moment.
+#[derive(Debug)]
+pub struct Printer {
+    /// None once it goes.
+    lines: Option<Lines>,
+    /// Closed when all is shown.
+    shown: Mutex<mpsc::Receiver<()>>,
+}
 
 impl Printer {
     /// Shows lines on `out`.
     pub fn new(mut out: impl Write + Send + 'static) -> Self {
         let (lines, mut waiting) = backlog(WAITING);
+        let (all, shown) = mpsc::channel();
         std::thread::spawn(move || {
+            let _all: mpsc::Sender<()> = all;
             while let Some(line) = waiting.blocking_recv() {
                 // A closed output is no reason to stop an action.
                 let _ = writeln!(out, "{line}");
@@ -96,12 +107,22 @@ impl Printer {
                 }
             }
         });
-        Self(lines)
+        Self { lines: Some(lines), shown: Mutex::new(shown) }
     }
 
     /// Hands lines over.
     pub fn print(&self, lines: impl IntoIterator<Item = String>) {
-        lines.into_iter().for_each(|line| self.0.push(line));
+        let Some(to) = &self.lines else { return };
+        lines.into_iter().for_each(|line| to.push(line));
+    }
+}
+
+impl Drop for Printer {
+    fn drop(&mut self) {
+        drop(self.lines.take());
+        if let Ok(shown) = self.shown.get_mut() {
+            let _ = shown.recv_timeout(LAST);
+        }
     }
 }
 
@@ -127,7 +148,6 @@ impl Live<'_> {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::mpsc as sync;
 
     use super::*;
 
@@ -155,7 +175,7 @@ mod tests {
     }
 
     /// An output that takes nothing before it is told to, and tells what it has taken.
-    struct Stuck(sync::Receiver<()>, sync::Sender<Vec<u8>>);
+    struct Stuck(mpsc::Receiver<()>, mpsc::Sender<Vec<u8>>);
 
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -169,10 +189,34 @@ mod tests {
         }
     }
 
+    /// An output that takes its time.
+    struct Slow(mpsc::Sender<()>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            std::thread::sleep(Duration::from_millis(1));
+            let _ = self.0.send(());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_waits_is_shown_before_the_printer_is_gone() {
+        let (took, taken) = mpsc::channel();
+        let printer = Printer::new(io::LineWriter::new(Slow(took)));
+        printer.print((0..100).map(|i| i.to_string()));
+        drop(printer);
+        assert_eq!(taken.try_iter().count(), 100);
+    }
+
     #[test]
     fn a_stuck_output_blocks_nobody_and_what_it_cannot_take_is_said() {
-        let (go, gate) = sync::channel();
-        let (taken, lines) = sync::channel();
+        let (go, gate) = mpsc::channel();
+        let (taken, lines) = mpsc::channel();
         let printer = Printer::new(Stuck(gate, taken));
         printer.print((0..100_000).map(|i| i.to_string()));
         drop((go, printer));

@@ -157,6 +157,13 @@ impl Lab {
         agent.wait().unwrap();
     }
 
+    /// Asks it to end, as a machine that goes down does.
+    pub fn end_agent(&mut self) {
+        let mut agent = self.agent.take().unwrap();
+        assert!(Command::new("kill").arg(agent.id().to_string()).status().unwrap().success());
+        assert!(agent.wait().unwrap().success());
+    }
+
     /// What an action has written for the test.
     pub fn file(&self, workflow: &str, name: &str) -> PathBuf {
         self.dir.path().join("worker").join(workflow).join(name)
