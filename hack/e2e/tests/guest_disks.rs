@@ -279,11 +279,15 @@ for executor in docker crun; do
   ironhook-agent run /tmp/workflow.yaml --executor=$executor --images=/images --results=/tmp/r 2>&1 || true
   echo "RESULT $(tr -d '\n' </tmp/r)"; rm /tmp/r
   cmp $disk /worker/$executor.img && echo "the capture is the disk"
-  mount ${disk}1 /mnt; cat /mnt/hello/greeting; stat -c '%u:%g' /mnt/hello/greeting; stat -f -c 'blocks %b of %S' /mnt; umount /mnt
+  mount ${disk}1 /mnt; cat /mnt/hello/greeting; stat -c '%u:%g' /mnt/hello/greeting; cat /mnt/hello/note; stat -c '%u:%g' /mnt/hello/note; stat -f -c 'blocks %b of %S' /mnt; umount /mnt
 done
 "#;
 
-/// One disk from the image to the capture; image-write has a /dev of its container's own.
+/// Every action, in the order in which a machine meets them.
+const ACTIONS: [&str; 7] =
+    ["disk-wipe", "disk-partition", "image-write", "archive-extract", "file-write", "disk-capture", "boot"];
+
+/// One disk from its wipe to the capture; image-write has a /dev of its container's own.
 fn workflow() -> String {
     let action = |name: &str, volumes: &[&str], env: serde_json::Value| {
         let image = format!("ironhook/{name}:latest");
@@ -292,11 +296,18 @@ fn workflow() -> String {
     let write = serde_json::json!({"IMG_URL": "/worker/os.raw", "DEST_DISK": "@DISK@", "IMG_CHECKSUM": "none", "GROW_FS": "true", "VERIFY": "full"});
     let extract =
         serde_json::json!({"ARCHIVE_URL": "/worker/tree.tar", "ARCHIVE_CHECKSUM": "none", "DEST_DISK": "@DISK@1"});
+    let file = serde_json::json!({"DEST_DISK": "@DISK@1", "DEST_PATH": "/hello/note", "CONTENTS": "from a file\n", "UID": "56"});
     let capture = serde_json::json!({"SOURCE_DISK": "@DISK@", "DEST_URL": "/worker/@NAME@.img"});
+    let disk = serde_json::json!({"DEST_DISK": "@DISK@"});
+    let table = serde_json::json!({"DEST_DISK": "@DISK@", "PARTITIONS": r#"[{"label": "data", "size": "16MiB", "type": "linux"}]"#});
     let actions = [
+        action("disk-wipe", &["/dev:/dev"], disk),
+        action("disk-partition", &["/dev:/dev"], table),
         action("image-write", &["/worker:/worker"], write),
         action("archive-extract", &["/worker:/worker", "/dev:/dev"], extract),
+        action("file-write", &["/dev:/dev"], file),
         action("disk-capture", &["/worker:/worker", "/dev:/dev"], capture),
+        action("boot", &[], serde_json::json!({"BOOT_MODE": "poweroff"})),
     ];
     serde_json::json!({"tasks": [{"name": "t", "actions": actions}]}).to_string()
 }
@@ -312,8 +323,7 @@ fn add_images(guest: &mut Guest, places: &Places, archive: &Path) {
     let named = |entry: &serde_json::Value| {
         entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or_default().to_owned()
     };
-    let wanted =
-        ["image-write", "archive-extract", "disk-capture"].map(|name| format!("docker.io/ironhook/{name}:latest"));
+    let wanted = ACTIONS.map(|name| format!("docker.io/ironhook/{name}:latest"));
     index["manifests"].as_array_mut().unwrap().retain(|entry| wanted.contains(&named(entry)));
     let mut tar = tar::Builder::new(fs::File::create(archive).unwrap());
     let mut images = Vec::new();
@@ -336,7 +346,7 @@ fn add_images(guest: &mut Guest, places: &Places, archive: &Path) {
         let tags = [named(entry).trim_start_matches("docker.io/").to_owned()];
         images.push(serde_json::json!({"Config": config, "RepoTags": tags, "Layers": layers}));
     }
-    assert_eq!(images.len(), 3, "{index}");
+    assert_eq!(images.len(), ACTIONS.len(), "{index}");
     guest.payload.text("/images/index.json", &index.to_string());
     guest.payload.file(&store.join("oci-layout"), "/images/oci-layout");
     let text = serde_json::Value::from(images).to_string();
@@ -349,7 +359,7 @@ fn add_images(guest: &mut Guest, places: &Places, archive: &Path) {
 
 #[test]
 #[ignore = "make test-full: a VM"]
-fn images_archives_and_captures_under_docker_and_crun() {
+fn every_action_under_docker_and_crun() {
     let places = Places::find().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let mut guest = guest("executors", BOTH, &places);
@@ -372,7 +382,10 @@ fn images_archives_and_captures_under_docker_and_crun() {
         let result = said.lines().find_map(|line| line.strip_prefix("RESULT ")).unwrap();
         let result: serde_json::Value = serde_json::from_str(result).unwrap();
         let actions = result["actions"].as_array().unwrap();
-        assert!(actions.len() == 3 && actions.iter().all(|action| action["failure"].is_null()), "{result:#}");
+        assert_eq!(actions.iter().map(|action| action["action"].as_str().unwrap()).collect::<Vec<_>>(), ACTIONS);
+        assert!(actions.iter().all(|action| action["failure"].is_null()), "{result:#}");
+        assert_eq!(actions.last().unwrap()["handover"], "poweroff", "{result:#}");
+        assert!(said.contains("from a file\n56:0\n"), "{said}");
         assert!(said.contains("from an archive\n12:34\n") && said.contains("the capture is the disk"), "{said}");
         let blocks: u64 = said.split("blocks ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
         assert!(blocks * 4096 > 50 * MIB as u64, "{executor}: the ext4 did not grow: {blocks} blocks");

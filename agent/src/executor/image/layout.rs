@@ -36,6 +36,14 @@ pub enum LayoutError {
         #[source]
         source: serde_json::Error,
     },
+    /// The image is for other machines.
+    #[error("it is for {offered}, this machine is {own}")]
+    Platform {
+        /// What the image is for.
+        offered: String,
+        /// What this machine is.
+        own: &'static str,
+    },
 }
 
 /// A layout.
@@ -68,8 +76,11 @@ impl<'a> Layout<'a> {
             return Ok(entry);
         }
         let index: Index = self.read(&self.path(&entry), Some(&entry))?;
-        let fits = |it: &Descriptor| it.platform.as_ref().is_some_and(|it| it.architecture == super::architecture());
-        Ok(index.manifests.into_iter().find(fits).unwrap_or(entry))
+        let own = super::architecture();
+        let of = |it: &Descriptor| it.platform.as_ref().map(|it| it.architecture.clone()).unwrap_or_default();
+        let offered: Vec<_> = index.manifests.iter().map(of).collect();
+        let platform = || LayoutError::Platform { offered: offered.join(", "), own };
+        index.manifests.iter().find(|it| of(it) == own).cloned().ok_or_else(platform)
     }
 
     /// A small blob whole.
@@ -143,5 +154,56 @@ impl<R: Read> Read for Checked<R> {
             }
         }
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A layout with one name for several machines, and its manifests' digests.
+    fn layout(architectures: &[&str]) -> (tempfile::TempDir, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = dir.path().join("blobs/sha256");
+        fs::create_dir_all(&blobs).unwrap();
+        let blob = |kind: &str, value: &Value| {
+            let bytes = value.to_string();
+            let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            fs::write(blobs.join(&digest), &bytes).unwrap();
+            json!({"mediaType": kind, "digest": format!("sha256:{digest}"), "size": bytes.len()})
+        };
+        let manifests: Vec<Value> = architectures
+            .iter()
+            .map(|&own| {
+                let config = blob("application/vnd.oci.image.config.v1+json", &json!({"architecture": own}));
+                let manifest = json!({"schemaVersion": 2, "config": config, "layers": []});
+                let mut entry = blob("application/vnd.oci.image.manifest.v1+json", &manifest);
+                entry["platform"] = json!({"architecture": own, "os": "linux"});
+                entry
+            })
+            .collect();
+        let digests = manifests.iter().map(|entry| entry["digest"].as_str().unwrap().to_owned()).collect();
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let mut entry = blob(kind, &json!({"schemaVersion": 2, "manifests": manifests}));
+        entry["annotations"] = json!({REF_NAME: "docker.io/site/tool:1"});
+        let index = json!({"schemaVersion": 2, "manifests": [entry]});
+        fs::write(dir.path().join("index.json"), index.to_string()).unwrap();
+        (dir, digests)
+    }
+
+    #[test]
+    fn of_an_image_for_many_machines_this_ones_is_taken_or_what_there_is_named() {
+        let own = super::super::architecture();
+        let wanted = Reference::parse("docker.io/site/tool:1").unwrap();
+        let (dir, digests) = layout(&["riscv64", own, "s390x"]);
+        let (digest, _) = Layout::new(dir.path()).find(&wanted).unwrap().unwrap();
+        assert_eq!(digest, digests[1]);
+        let (dir, _) = layout(&["riscv64", "s390x"]);
+        let error = Layout::new(dir.path()).find(&wanted).unwrap_err();
+        assert_eq!(error.to_string(), format!("it is for riscv64, s390x, this machine is {own}"));
     }
 }

@@ -22,7 +22,7 @@ use crate::executor::memory;
 use crate::progress::Reporter;
 use crate::text::chain;
 
-use layout::Layout;
+use layout::{Layout, LayoutError};
 use stop::Watched;
 pub use stop::{Stop, Stopper};
 pub use unpack::Budget;
@@ -110,7 +110,7 @@ impl Images {
         })?;
         for dir in fetch::layouts(&self.layouts) {
             let layout = Layout::new(&dir);
-            let found = layout.find(&reference).map_err(|error| damaged(name, &error))?;
+            let found = layout.find(&reference).map_err(|error| unusable(name, &error))?;
             if let Some((digest, manifest)) = found {
                 tracing::info!(image = name, layout = %dir.display(), "no pull: the machine has it");
                 let config = layout.document(&manifest.config).map_err(|error| damaged(name, &error))?;
@@ -167,8 +167,7 @@ impl Images {
         let Described { name, digest, manifest, config } = *found;
         let file: ConfigFile = serde_json::from_slice(config).map_err(|error| damaged(name, &error))?;
         if !file.architecture.is_empty() && file.architecture != architecture() {
-            let message = format!("image {name} is for {}, this machine is {}", file.architecture, architecture());
-            return Err(Failure::new(Code::ImageNotFound, message));
+            return Err(elsewhere(name, &file.architecture, architecture()));
         }
         let home = self.cache_dir()?.join(digest.trim_start_matches("sha256:"));
         let root = home.join("root");
@@ -225,6 +224,17 @@ struct Described<'a> {
 /// This machine's, by Go's name of it.
 fn architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+}
+
+fn unusable(name: &str, error: &LayoutError) -> Failure {
+    match error {
+        LayoutError::Platform { offered, own } => elsewhere(name, offered, own),
+        LayoutError::Read { .. } | LayoutError::Malformed { .. } => damaged(name, error),
+    }
+}
+
+fn elsewhere(name: &str, offered: &str, own: &str) -> Failure {
+    Failure::new(Code::ImageNotFound, format!("image {name} is for {offered}, this machine is {own}"))
 }
 
 fn damaged(name: &str, error: &dyn std::error::Error) -> Failure {
