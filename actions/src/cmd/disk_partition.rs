@@ -2,19 +2,21 @@
 //! adds nothing the second time.
 
 use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use spec::Code;
+use sys::block::{self, Device};
 
 use crate::cmd::{Context, environment};
 use crate::disk::blank;
-use crate::disk::find::{Found, Used, find};
+use crate::disk::consent::{Consent, EXCLUDE, FORCE};
+use crate::disk::find::Found;
 use crate::disk::gpt::Table;
 use crate::disk::held::{END, Whole};
 use crate::disk::layout::{self, Situation, Step, Wanted};
 use crate::disk::nodes::{self, Extent};
-use crate::disk::target::Claimed;
+use crate::disk::stream::Geometry;
+use crate::disk::target::{Claimed, measure};
 use crate::failed::{Coded, Failed};
 use crate::input::{
     self, ALLOW_REMOVABLE, DEST_DISK, DRY_RUN, Input, Lookup, Presence, Problems, Reader, WAIT_DEVICE_SECONDS,
@@ -32,6 +34,8 @@ const INPUTS: &[Input] = &[
         doc: "JSON list of {\"label\", \"size\": \"512MiB\" | \"25%\" | \"rest\", \"type\": \"linux\" | \"esp\" | \
               \"swap\" | \"bios\" | a GUID, \"number\"?}. A label that exists must have that size and type.",
     },
+    FORCE,
+    EXCLUDE,
     ALLOW_REMOVABLE,
     WAIT_DEVICE_SECONDS,
     DRY_RUN,
@@ -50,8 +54,7 @@ pub const ACTION: Action = Action {
 struct Wish {
     disk: Selector,
     partitions: Vec<Wanted>,
-    allow_removable: bool,
-    wait: Duration,
+    consent: Consent,
     dry_run: bool,
 }
 
@@ -64,6 +67,10 @@ enum Error {
     Occupied { path: PathBuf, what: String },
     #[error("cannot read the ends of {}", path.display())]
     Ends { path: PathBuf, source: io::Error },
+    #[error("cannot open {}", path.display())]
+    Open { path: PathBuf, source: block::Error },
+    #[error("the partition table of {} changed after the plan was made: somebody else writes to it", path.display())]
+    Changed { path: PathBuf },
 }
 
 impl Coded for Error {
@@ -71,7 +78,8 @@ impl Coded for Error {
         match self {
             Self::Partition { .. } => Code::BadInput,
             Self::Occupied { .. } => Code::PartitionTable,
-            Self::Ends { .. } => Code::DiskIo,
+            Self::Ends { .. } | Self::Open { .. } => Code::DiskIo,
+            Self::Changed { .. } => Code::DiskBusy,
         }
     }
 }
@@ -81,8 +89,7 @@ fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let wish = Wish {
         disk: r.value("DEST_DISK", input::disk),
         partitions: r.value("PARTITIONS", layout::parse),
-        allow_removable: r.value("ALLOW_REMOVABLE", input::boolean),
-        wait: r.value("WAIT_DEVICE_SECONDS", input::seconds),
+        consent: Consent::read(&mut r),
         dry_run: r.value("DRY_RUN", input::boolean),
     };
     r.finish()?;
@@ -92,22 +99,22 @@ fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
 fn run(context: &Context<'_>) -> Result<(), Failed> {
     let wish = read(&environment)?;
     let report = context.report;
-    let found = find(&wish.disk, &context.sysfs, wish.wait)?;
+    let found = wish.consent.find(&wish.disk, context)?;
     check_whole(&found)?;
-    found.check(wish.allow_removable, &Used::now()?)?;
-    let claimed = Claimed::claim(found)?;
-    let (mut table, is_blank) = table_of(&claimed)?;
-    let situation = Situation {
-        existing: table.partitions()?,
-        usable: table.usable(),
-        sector: table.sector(),
-        disk: claimed.geometry.size,
-        capacity: table.capacity(),
-    };
-    let steps = layout::plan(&wish.partitions, &situation)?;
-    tell(&steps, &claimed, is_blank, report);
+    // The plan comes before what uses the disk is taken down, so it is made from a disk that is not ours yet.
+    let device = Device::read(&found.path).map_err(|source| Error::Open { path: found.path.clone(), source })?;
+    let geometry = measure(&device, &found.path)?;
+    let (before, is_blank) = table_of(&device, geometry, &found.path)?;
+    let steps = layout::plan(&wish.partitions, &situation(&before, geometry)?)?;
+    tell(&steps, &found, geometry, is_blank, report);
+    drop(device);
     if wish.dry_run {
         return Ok(());
+    }
+    let claimed = Claimed::claim(wish.consent.free(found, context)?)?;
+    let (mut table, _) = table_of(claimed.device(), claimed.geometry, &claimed.found().path)?;
+    if (table.partitions()?, table.usable()) != (before.partitions()?, before.usable()) {
+        return Err(Error::Changed { path: claimed.found().path.clone() }.into());
     }
     let is_changed = steps.iter().any(|s| s.is_new) || !table.is_in_place();
     for step in steps.iter().filter(|s| s.is_new) {
@@ -140,14 +147,24 @@ fn check_whole(found: &Found) -> Result<(), Error> {
     }
 }
 
+fn situation(table: &Table, geometry: Geometry) -> Result<Situation, Failed> {
+    Ok(Situation {
+        existing: table.partitions()?,
+        usable: table.usable(),
+        sector: table.sector(),
+        disk: geometry.size,
+        capacity: table.capacity(),
+    })
+}
+
 /// The table that is there, or an empty one for a disk that holds nothing.
-fn table_of(claimed: &Claimed) -> Result<(Table, bool), Failed> {
-    let mut disk = Whole::new(claimed.device(), claimed.geometry.size);
-    let table = Table::read(&mut disk, claimed.geometry.sector)?;
+fn table_of(device: &Device, geometry: Geometry, path: &Path) -> Result<(Table, bool), Failed> {
+    let mut disk = Whole::new(device, geometry.size);
+    let table = Table::read(&mut disk, geometry.sector)?;
     let end = |offset| {
         let mut bytes = vec![0; END as usize];
-        let failed = |source| Error::Ends { path: claimed.found().path.clone(), source };
-        claimed.device().read_at(&mut bytes, offset).map(|()| bytes).map_err(failed)
+        let failed = |source| Error::Ends { path: path.to_owned(), source };
+        device.read_at(&mut bytes, offset).map(|()| bytes).map_err(failed)
     };
     let head = end(0)?;
     let what = match &table {
@@ -155,17 +172,17 @@ fn table_of(claimed: &Claimed) -> Result<(Table, bool), Failed> {
         Some(table) if table.is_primary() => blank::of_mbr(&head),
         // A backup may be older than what replaced its primary.
         Some(_) => blank::other_than_gpt(&head),
-        None => blank::of_ends(&head, &end(claimed.geometry.size - END)?),
+        None => blank::of_ends(&head, &end(geometry.size - END)?),
     };
     match (what, table) {
-        (Some(what), _) => Err(Error::Occupied { path: claimed.found().path.clone(), what }.into()),
+        (Some(what), _) => Err(Error::Occupied { path: path.to_owned(), what }.into()),
         (None, Some(table)) => Ok((table, false)),
-        (None, None) => Ok((Table::empty(&mut disk, claimed.geometry.sector)?, true)),
+        (None, None) => Ok((Table::empty(&mut disk, geometry.sector)?, true)),
     }
 }
 
-fn tell(steps: &[Step], claimed: &Claimed, is_blank: bool, report: &Report) {
-    let (found, sector) = (claimed.found(), u64::from(claimed.geometry.sector));
+fn tell(steps: &[Step], found: &Found, geometry: Geometry, is_blank: bool, report: &Report) {
+    let sector = u64::from(geometry.sector);
     if is_blank {
         report.plan(&format!("make a GPT on {}", found.describe()));
     }

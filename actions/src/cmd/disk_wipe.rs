@@ -207,21 +207,28 @@ fn eligible(consent: &Consent, context: &Context<'_>) -> Result<Vec<Found>, Fail
 }
 
 fn wipe(disk: &Claimed, wish: &Wish, report: &Report) -> Result<(), Failed> {
-    let whole = (0, disk.geometry.size);
+    let size = disk.geometry.size;
     let failed = |what| move |source| Error::Device { what, path: disk.found().path.clone(), source };
-    match wish.method {
-        Method::Metadata => {}
-        Method::Zero => stretches(disk, "zeroing", Device::zero_out, report).map_err(failed("zero"))?,
-        Method::Discard => stretches(disk, "discarding", Device::discard, report).map_err(failed("discard"))?,
-    }
     let partitions = disk.found().disk.partitions.iter().filter(|_| disk.found().partition.is_none());
-    let mut ranges: Vec<_> = partitions.map(|p| (p.start, p.size)).filter(|(_, len)| *len > 0).collect();
-    ranges.push(whole);
-    // Partitions before the table that says where they are.
+    let ranges: Vec<_> = partitions.map(|p| (p.start, p.size)).filter(|(_, len)| *len > 0).collect();
+    // The ends first: whatever interrupts the rest leaves a disk that does not look whole. Where its partitions were is
+    // known from the kernel, to which the table is read again only at the end.
+    disk.blank(0, size)?;
     for (start, len) in &ranges {
         disk.blank(*start, *len)?;
     }
-    for (start, len) in &ranges {
+    match wish.method {
+        Method::Metadata => {}
+        Method::Zero => stretches(disk, "zeroing", Device::zero_out, report).map_err(failed("zero"))?,
+        Method::Discard => {
+            stretches(disk, "discarding", Device::discard, report).map_err(failed("discard"))?;
+            // What is read of it now may be anything, also what was there before.
+            for (start, len) in ranges.iter().chain([&(0, size)]) {
+                disk.blank(*start, *len)?;
+            }
+        }
+    }
+    for (start, len) in ranges.iter().chain([&(0, size)]) {
         let end = END.min(*len);
         expect_zeros(disk, *start, end)?;
         expect_zeros(disk, start + len - end, end)?;

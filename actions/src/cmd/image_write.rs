@@ -4,13 +4,17 @@
 mod inputs;
 mod wish;
 
+use sys::block::Device;
+
 use crate::cmd::{Context, environment};
 use crate::disk::blank;
 use crate::disk::find::Found;
+use crate::disk::fit::rehearse;
 use crate::disk::gpt::{Error as TableError, Table};
 use crate::disk::grow::{self, grow_file_system};
 use crate::disk::held::END;
-use crate::disk::target::{Change, Claimed, Committed, Error as TargetError};
+use crate::disk::preserve::{self, Kept};
+use crate::disk::target::{Claimed, Committed, Error as TargetError, measure};
 use crate::failed::Failed;
 use crate::image::checksum::Promise;
 use crate::image::source::Source;
@@ -18,7 +22,7 @@ use crate::image::sums;
 use crate::report::size;
 use crate::table::Action;
 
-use wish::{Grow, Wish};
+use wish::{Sectors, Wish};
 
 /// Its row of the table.
 pub const ACTION: Action = Action {
@@ -45,10 +49,36 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
             "the image looks packed and is written as it is; set COMPRESSED=true or DECOMPRESS=auto to unpack it",
         );
     }
+    preserving(context, &wish, &source, &found)?;
     if wish.dry_run {
         return Ok(());
     }
     write(context, &wish, source, found)
+}
+
+/// What the plan says about partitions that stay; refuses what cannot stay beside the image.
+fn preserving(context: &Context<'_>, wish: &Wish, source: &Source, found: &Found) -> Result<(), Failed> {
+    if wish.preserve.is_empty() {
+        return Ok(());
+    }
+    if found.partition.is_some() {
+        return Err(preserve::Error::Partition { path: found.path.clone() }.into());
+    }
+    let path = &found.path;
+    let device = Device::read(path).map_err(|source| TargetError::Claim { path: path.clone(), source })?;
+    let geometry = measure(&device, path)?;
+    let (kept, idle) = Kept::choose(&device, geometry, path, &wish.preserve)?;
+    for term in idle {
+        context.report.warn(&format!("PRESERVE_PARTITIONS: {} has no partition {term}", path.display()));
+    }
+    if kept.is_empty() {
+        return Ok(());
+    }
+    for placed in rehearse(source.head(), &device, geometry, &wish.change, &kept)?.placed {
+        let moved = if placed.was == placed.number { String::new() } else { format!(" as number {}", placed.number) };
+        context.report.plan(&format!("keep {} of {}{moved}", placed.name, path.display()));
+    }
+    Ok(())
 }
 
 /// What the plan says about the proof.
@@ -69,27 +99,41 @@ fn promised(context: &Context<'_>, wish: &Wish) {
 
 fn write(context: &Context<'_>, wish: &Wish, mut source: Source, found: Found) -> Result<(), Failed> {
     let report = context.report;
-    let claimed = Claimed::claim(wish.consent.free(found, context)?)?;
-    fits(&source, &claimed, wish.any_sector)?;
-    let change = Change { grow: wish.grow.map(|grow| grow.number), new_guids: wish.new_guids };
-    let committed = claimed.fill(&mut source, wish.how, report)?.verify(report)?.commit(&context.sysfs, change)?;
-    let table = match &committed.partitions {
-        Some(extents) => format!("GPT with {} partitions, its backup at the end of the disk", extents.len()),
+    let mut claimed = Claimed::claim(wish.consent.free(found, context)?)?;
+    fits(&source, &claimed, wish)?;
+    if !wish.preserve.is_empty() {
+        let (kept, _) = Kept::choose(claimed.device(), claimed.geometry, &claimed.found().path, &wish.preserve)?;
+        if !kept.is_empty() {
+            rehearse(source.head(), claimed.device(), claimed.geometry, &wish.change, &kept)?;
+        }
+        claimed = claimed.keep(kept);
+    }
+    let written = claimed.fill(&mut source, wish.how, report)?;
+    let committed = written.verify(report)?.commit(&context.sysfs, &wish.change)?;
+    let partitions = committed.fitted.extents.as_ref().map(Vec::len);
+    let table = match partitions {
+        Some(count) if wish.change.is_fixed => {
+            format!("GPT with {count} partitions, its backup at the end of the disk")
+        }
+        Some(count) => format!("GPT with {count} partitions, as it came"),
         None => "no GPT".into(),
     };
     report.info(&format!("written: {} of content, {table}", size(committed.length)));
-    if committed.partitions.as_ref().is_some_and(|extents| extents.len() > committed.paths.len()) {
+    if let Some(was) = committed.fitted.was_for {
+        report.info(&format!(
+            "the partition table was made for sectors of {was} bytes, and is now for those of the disk"
+        ));
+        report.warn("boot code of a BIOS counts sectors: with sectors of another size only UEFI starts this disk");
+    }
+    if partitions.is_some_and(|count| count > committed.paths.len()) {
         report.warn("the kernel shows no partitions of this kind of device");
     }
-    match wish.grow {
-        Some(Grow { file_system, .. }) => grown(context, &committed, file_system),
-        None => Ok(()),
-    }
+    grown(context, &committed, wish.grow_fs)
 }
 
 /// Says what grew, and lets the file system follow.
 fn grown(context: &Context<'_>, committed: &Committed, file_system: bool) -> Result<(), Failed> {
-    let Some((extents, number)) = committed.partitions.as_ref().zip(committed.grown) else { return Ok(()) };
+    let Some((extents, number)) = committed.fitted.extents.as_ref().zip(committed.fitted.grown) else { return Ok(()) };
     let Some(index) = extents.iter().position(|extent| extent.number == number) else { return Ok(()) };
     let length = extents[index].length;
     context.report.info(&format!("partition {number} has {} now", size(length)));
@@ -102,7 +146,7 @@ fn grown(context: &Context<'_>, committed: &Committed, file_system: bool) -> Res
 }
 
 /// What can be known before the disk is touched.
-fn fits(source: &Source, claimed: &Claimed, any_sector: bool) -> Result<(), Failed> {
+fn fits(source: &Source, claimed: &Claimed, wish: &Wish) -> Result<(), Failed> {
     let geometry = claimed.geometry;
     if let Some(needed) = source.length().filter(|length| *length > geometry.size) {
         let path = claimed.found().path.clone();
@@ -110,13 +154,16 @@ fn fits(source: &Source, claimed: &Claimed, any_sector: bool) -> Result<(), Fail
     }
     let mut head = source.head().to_vec();
     head.resize(END as usize, 0);
-    if any_sector {
+    if wish.sectors == Sectors::Ignore {
         return Ok(());
     }
     if geometry.sector != 512 && blank::of_mbr(&head).is_some() {
         return Err(TableError::DosTable { has: geometry.sector }.into());
     }
-    match Table::read(&mut std::io::Cursor::new(head), geometry.sector) {
+    match Table::read(&mut std::io::Cursor::new(&mut head), geometry.sector) {
+        Err(TableError::SectorSize { .. }) if wish.sectors == Sectors::Convert => {
+            rehearse(&head, claimed.device(), geometry, &wish.change, &Kept::default()).map(drop)
+        }
         Err(error @ TableError::SectorSize { .. }) => Err(error.into()),
         // Anything else shows when the whole of it is there.
         _ => Ok(()),

@@ -98,7 +98,7 @@ pub trait Disk: Read + Write + Seek + Debug {}
 impl<T: Read + Write + Seek + Debug> Disk for T {}
 
 /// A table in memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table {
     sector: LogicalBlockSize,
     /// Of the disk as it is now, wherever the table thought it was.
@@ -198,6 +198,21 @@ impl Table {
             self.set(number, &partition)?;
         }
         Ok(())
+    }
+
+    /// The disk's GUID becomes that of another table.
+    pub fn take_guid(&mut self, other: &Self) {
+        self.header.disk_guid = other.header.disk_guid;
+    }
+
+    /// Removes every entry whose number is not wanted.
+    pub fn keep_only(&mut self, is_wanted: impl Fn(u32) -> bool) {
+        for (number, entry) in (1..).zip(self.entries.chunks_mut(ENTRY as usize)) {
+            if !is_wanted(number) {
+                entry.fill(0);
+            }
+        }
+        self.header.crc32_parts = crc_of(&self.entries);
     }
 
     /// Sets one entry, whatever was there.

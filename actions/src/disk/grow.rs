@@ -8,7 +8,7 @@ use spec::Code;
 use sys::block::{self, Device};
 use sys::mount::{self, Mount};
 
-use crate::disk::gpt::{Error as TableError, Table};
+use crate::disk::gpt::Table;
 use crate::disk::mounted::{self, Place};
 use crate::disk::superblock::{self, Content};
 use crate::failed::{Coded, Failed};
@@ -23,10 +23,16 @@ pub enum Error {
     #[error("the image has no GPT, so there is no partition that could grow or get a new GUID")]
     NoTable,
     /// None at all, or not that one.
-    #[error("the image has no partition {} that could grow", number.map_or_else(String::new, |n| n.to_string()))]
+    #[error("the image has no partition {which} that could grow")]
     NoPartition {
         /// As asked for.
-        number: Option<u32>,
+        which: Which,
+    },
+    /// More than one has that label.
+    #[error("the image has several partitions with the label {label:?}, name the one that shall grow by its number")]
+    Labels {
+        /// As asked for.
+        label: String,
     },
     /// The kernel does not show it.
     #[error("the image is on the disk, but its file system did not grow: the kernel shows no partitions of this disk")]
@@ -73,27 +79,64 @@ pub enum Error {
 impl Coded for Error {
     fn code(&self) -> Code {
         match self {
-            Self::NoTable | Self::NoPartition { .. } | Self::NotShown => Code::PartitionTable,
+            Self::NoTable | Self::NoPartition { .. } | Self::Labels { .. } | Self::NotShown => Code::PartitionTable,
             _ => Code::Mount,
         }
     }
 }
 
-/// In memory. The number of the partition, which is the last one on the disk when none is named.
-pub fn grow_partition(table: &mut Table, number: Option<u32>) -> Result<u32, Failed> {
+/// A partition of the image.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// The one that ends last.
+    Last,
+    /// By its number.
+    Number(u32),
+    /// By its label, the name in its entry.
+    Label(String),
+}
+
+impl std::fmt::Display for Which {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Last => f.write_str("at all"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Label(label) => write!(f, "with the label {label:?}"),
+        }
+    }
+}
+
+/// The number of the partition that is meant.
+pub fn find(table: &Table, which: &Which) -> Result<u32, Failed> {
     let partitions = table.partitions()?;
-    let last = || partitions.iter().max_by_key(|(_, p)| p.last_lba).map(|(number, _)| *number);
-    let wanted = number.or_else(last).ok_or(Error::NoPartition { number })?;
-    let mut partition = partitions.get(&wanted).cloned().ok_or(Error::NoPartition { number })?;
+    let found = match which {
+        Which::Last => partitions.iter().max_by_key(|(_, p)| p.last_lba).map(|(number, _)| *number),
+        Which::Number(number) => partitions.contains_key(number).then_some(*number),
+        Which::Label(label) => {
+            let mut fitting = partitions.iter().filter(|(_, p)| p.name == *label).map(|(number, _)| *number);
+            let first = fitting.next();
+            if fitting.next().is_some() {
+                return Err(Error::Labels { label: label.clone() }.into());
+            }
+            first
+        }
+    };
+    Ok(found.ok_or_else(|| Error::NoPartition { which: which.clone() })?)
+}
+
+/// In memory: as far as the next one, or the disk, allows.
+pub fn grow_partition(table: &mut Table, number: u32) -> Result<u32, Failed> {
+    let partitions = table.partitions()?;
+    let mut partition = partitions.get(&number).cloned().ok_or(Error::NoPartition { which: Which::Number(number) })?;
     let after = partitions.values().map(|p| p.first_lba).filter(|first| *first > partition.last_lba).min();
     let end = after.unwrap_or(table.usable().1 + 1);
     let step = ALIGNMENT / table.sector();
     let last_lba = (end / step * step).saturating_sub(1);
     if last_lba > partition.last_lba {
         partition.last_lba = last_lba;
-        table.set(wanted, &partition).map_err(|e: TableError| e)?;
+        table.set(number, &partition)?;
     }
-    Ok(wanted)
+    Ok(number)
 }
 
 /// On the disk, which nobody else has open. The kind of the file system.

@@ -4,7 +4,8 @@
 //! (body read back from the medium) -> committed (tail, then head, then the table re-read).
 
 use std::io;
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -13,13 +14,15 @@ use sys::block::{self, Device, Reread};
 use sys::sysfs::Sysfs;
 
 use crate::disk::aligned::Aligned;
+use crate::disk::convert;
 use crate::disk::find::Found;
-use crate::disk::gpt::Table;
-use crate::disk::grow::{self, grow_partition};
+use crate::disk::fit::{Change, Fitted, fit};
 use crate::disk::held::{END, Held, View};
 use crate::disk::nodes::{self, Extent};
+use crate::disk::preserve::Kept;
 use crate::disk::sink;
 use crate::disk::stream::{self, Depth, Geometry, Sample, Streamed, pump};
+use crate::disk::upto::Upto;
 use crate::failed::{Coded, Failed};
 use crate::report::Report;
 
@@ -138,15 +141,6 @@ pub struct How {
     pub is_punched: bool,
 }
 
-/// What of the image's table becomes otherwise than it came, besides fitting it to the disk.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Change {
-    /// The partition that becomes larger, or the last one.
-    pub grow: Option<Option<u32>>,
-    /// Every GUID is a new one.
-    pub new_guids: bool,
-}
-
 /// A disk that nobody else has.
 #[derive(Debug)]
 pub struct Claimed {
@@ -156,20 +150,31 @@ pub struct Claimed {
     direct: Option<Device>,
     /// Its measures.
     pub geometry: Geometry,
+    /// What stays on it.
+    kept: Kept,
+}
+
+/// The measures of an open disk, if it is one.
+pub fn measure(device: &Device, path: &Path) -> Result<Geometry, Error> {
+    let size = device.size().map_err(Error::Device)?;
+    if size < SMALLEST {
+        return Err(Error::TooSmall { path: path.to_owned(), has: size, needed: SMALLEST });
+    }
+    Ok(Geometry { size, sector: device.logical_sector().map_err(Error::Device)? })
 }
 
 impl Claimed {
     /// Opens it exclusively.
     pub fn claim(found: Found) -> Result<Self, Error> {
-        let claim = |source| Error::Claim { path: found.path.clone(), source };
-        let device = Device::claim(&found.path).map_err(claim)?;
-        let geometry =
-            Geometry { size: device.size().map_err(claim)?, sector: device.logical_sector().map_err(claim)? };
-        if geometry.size < SMALLEST {
-            return Err(Error::TooSmall { path: found.path.clone(), has: geometry.size, needed: SMALLEST });
-        }
+        let device = Device::claim(&found.path).map_err(|source| Error::Claim { path: found.path.clone(), source })?;
+        let geometry = measure(&device, &found.path)?;
         let direct = device.direct().ok();
-        Ok(Self { found, device, direct, geometry })
+        Ok(Self { found, device, direct, geometry, kept: Kept::default() })
+    }
+
+    /// These partitions are not written to from now on.
+    pub fn keep(self, kept: Kept) -> Self {
+        Self { kept, ..self }
     }
 
     /// The disk it is.
@@ -196,6 +201,33 @@ impl Claimed {
         self.device.sync().map_err(Error::Device)
     }
 
+    /// Takes what is on the disk out of reach, so that it no longer boots when the rest of it goes: both ends become zero,
+    /// or those of a disk that has nothing but what is kept.
+    fn forget(&self) -> Result<(), Failed> {
+        let Some((held, is_head_first)) = self.kept.alone(&self.device, self.geometry)? else {
+            return Ok(self.blank(0, self.geometry.size)?);
+        };
+        let tail = ("tail", &held.tail, held.tail_start());
+        let head = ("head", &held.head, 0);
+        for (what, bytes, at) in if is_head_first { [head, tail] } else { [tail, head] } {
+            self.write(what, bytes, at)?;
+            self.device.sync().map_err(Error::Device)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the device that nothing but what is kept is needed, and the table that says what that is.
+    fn discard(&self, report: &Report) -> Result<(), Failed> {
+        let size = self.geometry.size;
+        let all = if self.kept.is_empty() { 0..size } else { END..size - END };
+        let refused = |part: &Range<u64>| self.device.discard(part.start, part.end - part.start).is_err();
+        if self.kept.spare(all).iter().any(refused) {
+            report.info("the device cannot be told what is not needed (DISCARD_FIRST)");
+        }
+        // What is read of it now may be anything, also what was there before.
+        self.forget()
+    }
+
     /// Blanks both ends of every partition that the kernel shows, so that nothing of them is found again.
     fn forget_partitions(&self) -> Result<(), Error> {
         let sector = u64::from(self.geometry.sector);
@@ -211,25 +243,26 @@ impl Claimed {
 
     /// Blanks the ends, then writes the body; success means that the content was whole.
     pub fn fill<C: Content>(self, content: &mut C, how: How, report: &Report) -> Result<Written, Failed> {
-        // First, so that whatever was there no longer boots when the rest of it goes.
-        self.blank(0, self.geometry.size)?;
+        self.forget()?;
         if how.is_stale_wiped && self.found.partition.is_none() {
             self.forget_partitions()?;
         }
         self.reread()?;
         if how.is_discarded {
-            if self.device.discard(0, self.geometry.size).is_err() {
-                report.info("the device cannot be told what is not needed (DISCARD_FIRST)");
-            }
-            // What is read of it now may be anything, also what was there before.
-            self.blank(0, self.geometry.size)?;
+            self.discard(report)?;
         }
-        let mut tick = |content: &C| {
-            let (done, total) = content.position();
+        let mut tick = |content: &Upto<'_, C>| {
+            let (done, total) = content.content.position();
             report.progress("writing", done, total);
         };
         let sink = sink::Disk::new(self.raw(), how.is_punched && self.direct.is_some());
-        let streamed = match pump(content, &sink, self.geometry, how.depth, &mut tick) {
+        let mut beginning = Upto::new(content, self.kept.start());
+        let streamed = pump(&mut beginning, &sink, self.geometry, how.depth, &mut tick).and_then(|mut streamed| {
+            let size = self.geometry.size;
+            streamed.length += beginning.rest(size.saturating_sub(streamed.length), size)?;
+            Ok(streamed)
+        });
+        let streamed = match streamed {
             Ok(streamed) => streamed,
             Err(stream::Error::Content(e)) => return Err(content.explain(e)),
             Err(e) => return Err(e.into()),
@@ -256,7 +289,10 @@ impl Claimed {
 
     fn write(&self, what: &'static str, bytes: &[u8], offset: u64) -> Result<(), Error> {
         let failed = |source| Error::Ends { what, path: self.found.path.clone(), source };
-        self.raw().write_at(bytes, offset).map_err(failed)
+        self.kept.spare(offset..offset + bytes.len() as u64).into_iter().try_for_each(|part| {
+            let bytes = &bytes[(part.start - offset) as usize..(part.end - offset) as usize];
+            self.raw().write_at(bytes, part.start).map_err(failed)
+        })
     }
 
     /// Reads from the medium, not from memory.
@@ -273,7 +309,13 @@ impl Claimed {
     pub fn expect(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
         let mut found = Aligned::zeroed(bytes.len());
         self.read_back(&mut found, offset)?;
-        if *found == *bytes { Ok(()) } else { Err(self.differs(offset, bytes.len())) }
+        let ours = self.kept.spare(offset..offset + bytes.len() as u64).into_iter();
+        let mut ours = ours.map(|part| (part.start - offset) as usize..(part.end - offset) as usize);
+        if ours.all(|part| found[part.clone()] == bytes[part]) {
+            Ok(())
+        } else {
+            Err(self.differs(offset, bytes.len()))
+        }
     }
 
     fn differs(&self, offset: u64, len: usize) -> Error {
@@ -319,58 +361,46 @@ pub struct Verified {
 }
 
 /// What a finished disk looks like.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Committed {
     /// Bytes of content.
     pub length: u64,
-    /// Partitions of its GPT; none when the content has no GPT.
-    pub partitions: Option<Vec<Extent>>,
-    /// Their paths, in the same order; empty when this kind of device has no partitions.
+    /// Paths of the partitions of its GPT, in their order; empty when this kind of device has none.
     pub paths: Vec<PathBuf>,
-    /// The partition that was made larger.
-    pub grown: Option<u32>,
+    /// What became of its table.
+    pub fitted: Fitted,
 }
 
 impl Verified {
     /// Fits the partition table to the disk, writes tail and head, reads both back; blanks the ends again when that
     /// fails. Then the kernel re-reads the table: when it does not, the disk stays complete and the error says so.
-    pub fn commit(mut self, sysfs: &Sysfs, change: Change) -> Result<Committed, Failed> {
-        let (partitions, grown) = self.fit_table(change)?;
+    pub fn commit(mut self, sysfs: &Sysfs, change: &Change) -> Result<Committed, Failed> {
+        let Claimed { device, geometry, kept, .. } = &self.claimed;
+        let fitted = fit(&mut self.held, device, *geometry, change, kept)?;
+        let extents = fitted.extents.as_deref().unwrap_or_default();
+        if fitted.was_for.is_some() {
+            convert::check(&mut View::new(&mut self.held, device), extents, geometry.sector)?;
+        }
         if let Err(error) = self.write_ends() {
             // The first error is the one that counts.
-            let _ = self.claimed.blank(0, self.claimed.geometry.size);
+            let _ = self.claimed.forget();
             return Err(error.into());
         }
         let not_taken = |failed: Failed| {
             let (code, source) = failed.into_parts();
             Error::NotTaken { path: self.claimed.found.path.clone(), code, source }
         };
-        let paths = self.claimed.publish(partitions.as_deref().unwrap_or_default(), sysfs).map_err(not_taken)?;
-        Ok(Committed { length: self.length, partitions, paths, grown })
-    }
-
-    /// In memory: the backup goes to the end of this disk, the protective MBR covers it, and what shall change does.
-    fn fit_table(&mut self, change: Change) -> Result<(Option<Vec<Extent>>, Option<u32>), Failed> {
-        let sector = self.claimed.geometry.sector;
-        let mut view = View::new(&mut self.held, &self.claimed.device);
-        let Some(mut table) = Table::read(&mut view, sector)? else {
-            return match change {
-                Change { grow: None, new_guids: false } => Ok((None, None)),
-                _ => Err(grow::Error::NoTable.into()),
-            };
-        };
-        if change.new_guids {
-            table.renew_guids()?;
-        }
-        let grown = change.grow.map(|number| grow_partition(&mut table, number)).transpose()?;
-        let extents = table.extents()?;
-        table.write(&mut view)?;
-        Ok((Some(extents), grown))
+        let paths = self.claimed.publish(extents, sysfs).map_err(not_taken)?;
+        Ok(Committed { length: self.length, paths, fitted })
     }
 
     fn write_ends(&self) -> Result<(), Error> {
         let (head, tail_start) = (&self.held.head, self.held.tail_start());
         self.claimed.write("tail", &self.held.tail, tail_start)?;
+        if !self.claimed.kept.is_empty() {
+            // One of the two tables that say where the kept ones are is always whole.
+            self.claimed.device.sync().map_err(Error::Device)?;
+        }
         self.claimed.write("head", &head[FIRST..], FIRST as u64)?;
         self.claimed.device.sync().map_err(Error::Device)?;
         self.claimed.expect(&self.held.tail, tail_start)?;

@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use pick::{Candidate, NoMatch, pick};
-pub use term::Term;
+pub use term::{Term, bytes, wildcard};
 
 /// How many disks have to match.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

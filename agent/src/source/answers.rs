@@ -54,6 +54,10 @@ pub fn describe(status: &Status) -> String {
     if let Some(source) = std::error::Error::source(status) {
         add(&crate::text::chain(source));
     }
+    // rustls' word for a first answer that is no record of TLS.
+    if line.contains("InvalidContentType") {
+        line.push_str(" (it does not speak TLS there; --tinkerbell-tls=false asks without)");
+    }
     line.replace(['\n', '\r'], " ")
 }
 

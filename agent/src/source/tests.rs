@@ -284,6 +284,15 @@ async fn tls_needs_the_authority_of_the_site_and_our_certificate() {
         let polled = source.poll().await;
         assert_eq!(polled.is_ok(), works, "{environment:?}: {polled:?}");
     }
+    let bare = server.serve("127.0.0.1:0", Speaks::Both);
+    let given = |name: &str| match name {
+        "WORKER_ID" => Some(WORKER.to_owned()),
+        "TINKERBELL_GRPC_AUTHORITY" => Some(bare.address.to_string()),
+        _ => None,
+    };
+    let mut source = Source::new(&Config::resolve(Flags::default(), given).unwrap(), Vec::new()).unwrap();
+    let error = source.poll().await.unwrap_err().to_string();
+    assert!(error.contains("it does not speak TLS there; --tinkerbell-tls=false asks without"), "{error}");
     assert_eq!(server.seen().tickets, ["single-use", ""], "a ticket is for whom we have verified");
     let missing = Config::resolve(Flags::default(), |name| match name {
         "WORKER_ID" => Some(WORKER.to_owned()),

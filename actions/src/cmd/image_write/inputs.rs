@@ -73,7 +73,19 @@ pub const INPUTS: &[Input] = &[
     ),
     or("DISCARD_FIRST", "false", "Tell the device before all that nothing on it is needed, where it can be told so."),
     or("ZERO_MODE", "punch", "punch: zeros are made by the device where it proves to do so; write: they are written."),
-    optional("GROW_PARTITION", "last, or the number of a partition that shall reach as far as the disk allows."),
+    optional(
+        "PRESERVE_PARTITIONS",
+        "Partitions of the disk that stay as they are, with their entries: numbers (4), ranges (5-7) and patterns of labels (data*, or label=<pattern>), separated by commas. They have to lie beyond the last partition of the image; what is named and not there is a warning.",
+    ),
+    or(
+        "GPT_FIX",
+        "true",
+        "Move the backup of the image's GPT to the end of the disk and let its protective record cover the disk; false: the table stays as it came.",
+    ),
+    optional(
+        "GROW_PARTITION",
+        "A partition that shall reach as far as the disk allows: last, its number, or its label (also as label=<label>).",
+    ),
     or(
         "GROW_FS",
         "false",
@@ -84,7 +96,11 @@ pub const INPUTS: &[Input] = &[
         "false",
         "Give the disk and each partition of its GPT a new GUID, for copies in one machine.",
     ),
-    or("SECTOR_SIZE_POLICY", "refuse", "refuse or ignore an image that was made for sectors of another size."),
+    or(
+        "SECTOR_SIZE_POLICY",
+        "refuse",
+        "An image that was made for sectors of another size is refused; ignore: it is written as it is; convert: its GPT is rewritten for the disk, where every partition begins at a sector of it and its file systems can do with them.",
+    ),
     or("FORMAT", "host_device", "As in qemuimg2disk: host_device or raw, which mean the same."),
     optional(
         "EXTRA_ARGS",

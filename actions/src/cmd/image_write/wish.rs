@@ -8,6 +8,9 @@ use spec::Secret;
 
 use super::inputs::{IMAGE2DISK, INPUTS, OCI2DISK, QEMUIMG2DISK};
 use crate::disk::consent::Consent;
+use crate::disk::fit::Change;
+use crate::disk::grow::Which;
+use crate::disk::preserve::{self, Term};
 use crate::disk::stream::Depth;
 use crate::disk::target::How;
 use crate::image::checksum::{self, Of, Promise};
@@ -27,21 +30,27 @@ pub struct Wish {
     pub is_unchecked_by_default: bool,
     pub disk: Selector,
     pub how: How,
-    pub grow: Option<Grow>,
-    pub new_guids: bool,
-    pub any_sector: bool,
+    /// What of the disk stays.
+    pub preserve: Vec<Term>,
+    pub change: Change,
+    /// The file system in the partition that grows does, too.
+    pub grow_fs: bool,
+    pub sectors: Sectors,
     pub progress: Duration,
     pub consent: Consent,
     pub dry_run: bool,
 }
 
-/// What shall become larger.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Grow {
-    /// The partition; the last one on the disk when nothing.
-    pub number: Option<u32>,
-    /// What is in it, too.
-    pub file_system: bool,
+/// What is done with an image that was made for sectors of another size.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Sectors {
+    /// It is not written.
+    #[default]
+    Refuse,
+    /// It is written as it is.
+    Ignore,
+    /// Its table is rewritten.
+    Convert,
 }
 
 /// Reads it.
@@ -63,9 +72,10 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
         is_discarded: r.value("DISCARD_FIRST", input::boolean),
         is_punched: r.value("ZERO_MODE", input::one_of(&[("punch", true), ("write", false)])),
     };
-    let grow = grow(&mut r);
-    let new_guids = r.value("RANDOMIZE_GUIDS", input::boolean);
-    let any_sector = r.value("SECTOR_SIZE_POLICY", input::one_of(&[("refuse", false), ("ignore", true)]));
+    let preserve = r.optional("PRESERVE_PARTITIONS", preserve::parse).unwrap_or_default();
+    let words = [("refuse", Sectors::Refuse), ("ignore", Sectors::Ignore), ("convert", Sectors::Convert)];
+    let sectors = r.value("SECTOR_SIZE_POLICY", input::one_of(&words));
+    let (change, grow_fs) = change(&mut r, sectors, !preserve.is_empty());
     r.value("FORMAT", input::one_of(&[("host_device", ()), ("raw", ())]));
     let progress = r.value("PROGRESS_INTERVAL_SECONDS", input::seconds);
     r.value("TEXT_LOGGING", input::boolean);
@@ -85,9 +95,10 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
         is_unchecked_by_default,
         disk,
         how,
-        grow,
-        new_guids,
-        any_sector,
+        preserve,
+        change,
+        grow_fs,
+        sectors,
         progress,
         consent,
         dry_run,
@@ -246,19 +257,35 @@ fn extra_args(text: &str) -> Result<Option<Layout>, String> {
     Ok(layout)
 }
 
-fn grow(r: &mut Reader<'_>) -> Option<Grow> {
-    let which = r.optional("GROW_PARTITION", |text| match text.trim() {
-        "last" => Ok(None),
-        number => input::number(number)
-            .ok()
-            .filter(|n| *n > 0)
-            .map(Some)
-            .ok_or_else(|| format!("{number:?} is neither last nor the number of a partition")),
-    });
-    let file_system = r.value("GROW_FS", input::boolean);
-    match which {
-        Some(number) => Some(Grow { number, file_system }),
-        None => file_system.then_some(Grow { number: None, file_system }),
+/// What of the table becomes otherwise, and whether a file system follows.
+fn change(r: &mut Reader<'_>, sectors: Sectors, is_preserving: bool) -> (Change, bool) {
+    let which = r.optional("GROW_PARTITION", which);
+    let grow_fs = r.value("GROW_FS", input::boolean);
+    let change = Change {
+        is_fixed: r.value("GPT_FIX", input::boolean),
+        grow: which.or_else(|| grow_fs.then_some(Which::Last)),
+        new_guids: r.value("RANDOMIZE_GUIDS", input::boolean),
+        is_converted: sectors == Sectors::Convert,
+    };
+    if !change.is_fixed && (change.grow.is_some() || change.new_guids || change.is_converted || is_preserving) {
+        r.problem(
+            "GPT_FIX=false leaves the partition table as it came: it goes with none of GROW_PARTITION, GROW_FS, \
+             RANDOMIZE_GUIDS, PRESERVE_PARTITIONS and SECTOR_SIZE_POLICY=convert",
+        );
+    }
+    (change, grow_fs)
+}
+
+fn which(text: &str) -> Result<Which, String> {
+    let text = text.trim();
+    if let Some(label) = text.strip_prefix("label=").filter(|label| !label.is_empty()) {
+        return Ok(Which::Label(label.to_owned()));
+    }
+    match (text, input::number(text)) {
+        ("last", _) => Ok(Which::Last),
+        (_, Ok(number @ 1..)) => Ok(Which::Number(number)),
+        (_, Err(_)) if !text.starts_with("label=") => Ok(Which::Label(text.to_owned())),
+        _ => Err(format!("{text:?} is neither last nor the number or label=<label> of a partition")),
     }
 }
 
@@ -377,9 +404,30 @@ mod tests {
 
     #[test]
     fn what_shall_grow() {
-        let grow = |pairs: &[(&str, &str)]| with(IMAGE2DISK, pairs).unwrap().grow;
-        assert_eq!(grow(&[]), None);
-        assert_eq!(grow(&[("GROW_FS", "true")]), Some(Grow { number: None, file_system: true }));
-        assert_eq!(grow(&[("GROW_PARTITION", "3")]), Some(Grow { number: Some(3), file_system: false }));
+        let grow = |pairs: &[(&str, &str)]| {
+            with(IMAGE2DISK, pairs).map(|wish| (wish.change.grow, wish.grow_fs)).map_err(|e| e.to_string())
+        };
+        assert_eq!(grow(&[]), Ok((None, false)));
+        assert_eq!(grow(&[("GROW_FS", "true")]), Ok((Some(Which::Last), true)));
+        assert_eq!(grow(&[("GROW_PARTITION", "3")]), Ok((Some(Which::Number(3)), false)));
+        for text in ["root", "label=root"] {
+            assert_eq!(grow(&[("GROW_PARTITION", text)]), Ok((Some(Which::Label("root".into())), false)));
+        }
+        assert_eq!(grow(&[("GROW_PARTITION", "label=3")]), Ok((Some(Which::Label("3".into())), false)));
+        assert!(grow(&[("GROW_PARTITION", "label=")]).unwrap_err().contains("neither last nor"));
+    }
+
+    #[test]
+    fn a_table_that_stays_as_it_came_cannot_change() {
+        for (name, value) in [
+            ("GROW_PARTITION", "last"),
+            ("RANDOMIZE_GUIDS", "true"),
+            ("PRESERVE_PARTITIONS", "data"),
+            ("SECTOR_SIZE_POLICY", "convert"),
+        ] {
+            let problems = with(IMAGE2DISK, &[("GPT_FIX", "false"), (name, value)]).err().unwrap();
+            assert!(problems.to_string().contains("GPT_FIX=false leaves"), "{problems}");
+        }
+        assert!(!with(IMAGE2DISK, &[("GPT_FIX", "false")]).unwrap().change.is_fixed);
     }
 }

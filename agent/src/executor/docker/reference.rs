@@ -62,6 +62,9 @@ fn says_absent(message: &str) -> bool {
             "invalid reference format",
             "no matching manifest",
             "no basic auth credentials",
+            // It is there, and will be no better the next time.
+            "invalid rootfs",
+            "unsupported media type",
         ]
         .iter()
         .any(|words| message.contains(words))
@@ -110,6 +113,7 @@ mod tests {
         assert!(is_final(&server(404, "manifest for a:1 not found: manifest unknown")));
         assert!(is_final(&server(500, "unauthorized: authentication required")));
         assert!(is_final(&Error::DockerStreamError { error: "denied: requested access".into() }));
+        assert!(is_final(&Error::DockerStreamError { error: "invalid rootfs in image configuration".into() }));
         assert!(!is_final(&server(500, "dial tcp: lookup reg on 10.0.0.1:53: no such host")));
         assert!(!is_final(&server(500, "Get https://reg/v2/: dial tcp 10.0.0.1:5000: connect: connection refused")));
         assert!(!is_final(&server(500, "toomanyrequests: rate exceeded")));
