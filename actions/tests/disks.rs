@@ -3,9 +3,10 @@
 mod common;
 
 use std::fs;
-
-use common::{Loop, MIB, image, root, run, tool};
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use common::{Loop, MIB, image, instants, killed, root, run, tool};
 
 fn formatted(sector: u32) -> Loop {
     let disk = Loop::new(64 * MIB, sector);
@@ -64,6 +65,70 @@ fn nothing_is_wiped_when_one_disk_of_a_list_is_in_use() {
     assert_eq!(done.failure().code, "disk_busy");
     assert!(done.failure().message.contains("is mounted at"), "{done:?}");
     free.assert_untouched();
+}
+
+#[test]
+fn a_killed_wipe_never_leaves_a_table_over_wiped_partitions() {
+    if !root("a_killed_wipe_never_leaves_a_table_over_wiped_partitions") {
+        return;
+    }
+    let disk = Loop::new(96 * MIB, 512);
+    wipe(disk.path(), "metadata").ok();
+    let entries: Vec<_> = (0..40).map(|n| format!(r#"{{"label":"p{n}","size":"2MiB","type":"linux"}}"#)).collect();
+    partition(&disk, &format!("[{}]", entries.join(","))).ok();
+    disk.file.write_all_at(&vec![7; 90 * MIB], MIB as u64).unwrap();
+    let before = disk.bytes();
+    let env = [("DISK", disk.path()), ("WAIT_DEVICE_SECONDS", "0")];
+    let (mut at_work, mut late) = (0, 0);
+    for after in instants(Duration::from_millis(120)).take(60) {
+        // As before the wipe, for the kernel too.
+        disk.file.write_all_at(&before, 0).unwrap();
+        tool("blockdev", &["--flushbufs", disk.path()]);
+        tool("partx", &["--update", disk.path()]);
+        late += usize::from(killed("disk-wipe", &env, after));
+        let bytes = disk.bytes();
+        let is_wiped = bytes[MIB..90 * MIB] != before[MIB..90 * MIB];
+        let has_table = bytes[..MIB].iter().any(|b| *b != 0);
+        assert!(!(is_wiped && has_table), "a table over partitions that are gone, after {after:?}");
+        at_work += usize::from(is_wiped && bytes[80 * MIB..81 * MIB] == before[80 * MIB..81 * MIB]);
+    }
+    println!("{at_work} killed between the first and the last partition, {late} after the end");
+    assert!(at_work > 0, "no run was killed at work");
+    wipe(disk.path(), "metadata").ok();
+    disk.assert_blank_ends();
+}
+
+#[test]
+fn partitions_are_added_to_a_disk_in_use_only_with_force_and_never_to_an_excluded_one() {
+    let name = "partitions_are_added_to_a_disk_in_use_only_with_force_and_never_to_an_excluded_one";
+    if !root(name) {
+        return;
+    }
+    let disk = Loop::new(64 * MIB, 512);
+    wipe(disk.path(), "metadata").ok();
+    partition(&disk, r#"[{"label":"a","size":"20MiB","type":"linux"}]"#).ok();
+    tool("mkfs.ext4", &["-q", "-F", &disk.partition(1)]);
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().to_str().unwrap();
+    tool("mount", &[&disk.partition(1), place]);
+    let list = r#"[{"label":"b","size":"rest","type":"linux"}]"#;
+    let add = |more: &[(&str, &str)]| {
+        let base = [("DEST_DISK", disk.path()), ("PARTITIONS", list), ("WAIT_DEVICE_SECONDS", "0")];
+        run("disk-partition", &base.iter().chain(more).copied().collect::<Vec<_>>())
+    };
+    let is_mounted = || fs::read_to_string("/proc/self/mountinfo").unwrap().contains(place);
+    assert_eq!(add(&[]).failure().code, "disk_busy");
+    let failure = add(&[("FORCE", "true"), ("EXCLUDE", disk.path())]).failure().clone();
+    assert!(failure.message.contains("it is excluded"), "{failure:?}");
+    let plan = add(&[("FORCE", "true"), ("DRY_RUN", "true")]);
+    assert!(plan.ok().log.contains(&format!("plan: unmount {place}")), "{}", plan.log);
+    assert!(plan.log.contains("plan: add partition 2 \"b\""), "{}", plan.log);
+    assert!(is_mounted() && fs::metadata(disk.partition(2)).is_err());
+    let done = add(&[("FORCE", "true")]);
+    assert!(done.ok().log.contains(&format!("done: unmount {place}")), "{}", done.log);
+    assert!(!is_mounted() && fs::metadata(disk.partition(2)).is_ok());
+    disk.assert_table_is_clean();
+    tool("e2fsck", &["-f", "-n", &disk.partition(1)]);
 }
 
 #[test]

@@ -9,17 +9,10 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::server::{Faults, serve};
-use common::{Loop, MIB, Run, gzip, image, peak, root, run, sha256, tool, zstd};
-
-fn write(url: &str, disk: &Loop, more: &[(&str, &str)]) -> Run {
-    let base = [("IMG_URL", url), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none"), ("WAIT_DEVICE_SECONDS", "0")];
-    let base = base.into_iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
-    run("image-write", &base.chain(more.iter().copied()).collect::<Vec<_>>())
-}
+use common::{Loop, MIB, gzip, image, instants, killed, peak, root, run, sha256, tool, write, zstd};
 
 /// An image whose partition 1 holds a file system made by `mkfs`.
 fn with_file_system(size: usize, sector: u32, mkfs: &[&str]) -> Vec<u8> {
@@ -79,6 +72,90 @@ fn the_last_partition_and_its_ext4_grow_on_request() {
         assert!(has > 60 * MIB as u64, "{has}");
         tool("e2fsck", &["-f", "-n", &disk.partition(1)]);
     }
+}
+
+#[test]
+fn a_partition_grows_by_its_label() {
+    if !root("a_partition_grows_by_its_label") {
+        return;
+    }
+    let url = serve(image(16 * MIB, 512), Faults::default());
+    let disk = Loop::new(32 * MIB, 512);
+    let failure = write(&url, &disk, &[("GROW_PARTITION", "label=roo")]).failure().clone();
+    assert!(failure.message.contains("no partition with the label \"roo\""), "{failure:?}");
+    write(&url, &disk, &[("GROW_PARTITION", "root")]).ok();
+    disk.assert_table_is_clean();
+    let sectors: u64 = fs::read_to_string(disk.in_sysfs("1/size")).unwrap().trim().parse().unwrap();
+    assert_eq!(sectors * 512, 29 * MIB as u64, "from 2 MiB to where the backup begins, in whole MiB");
+}
+
+#[test]
+fn a_table_may_stay_as_it_came() {
+    if !root("a_table_may_stay_as_it_came") {
+        return;
+    }
+    let image = image(16 * MIB, 512);
+    let url = serve(image.clone(), Faults::default());
+    let disk = Loop::new(32 * MIB, 512);
+    let done = write(&url, &disk, &[("GPT_FIX", "false"), ("VERIFY", "full")]);
+    assert!(done.ok().log.contains("GPT with 2 partitions, as it came"), "{}", done.log);
+    assert!(disk.bytes()[..image.len()] == image, "the image was changed");
+    assert!(disk.bytes()[31 * MIB..].iter().all(|b| *b == 0), "there is a backup at the end of the disk");
+    assert!(fs::metadata(disk.partition(15)).is_ok(), "no partition 15: {done:?}");
+    write(&url, &disk, &[]).ok();
+    disk.assert_table_is_clean();
+}
+
+#[test]
+fn a_table_for_other_sectors_is_converted_on_request() {
+    if !root("a_table_for_other_sectors_is_converted_on_request") {
+        return;
+    }
+    let ext4 = |block: &str| ["mkfs.ext4", "-q", "-F", "-b", block].map(str::to_owned);
+    let convert = [("SECTOR_SIZE_POLICY", "convert"), ("VERIFY", "full")];
+    for (from, to) in [(512, 4096), (4096, 512)] {
+        let mkfs = ext4("4096");
+        let image = with_file_system(24 * MIB, from, &mkfs.each_ref().map(String::as_str));
+        let url = serve(zstd(&image), Faults::default());
+        let disk = Loop::new(40 * MIB, to);
+        assert_eq!(write(&url, &disk, &[]).failure().code, "partition_table");
+        disk.assert_untouched();
+        let done = write(&url, &disk, &convert);
+        assert!(done.ok().log.contains(&format!("was made for sectors of {from} bytes")), "{}", done.log);
+        disk.assert_table_is_clean();
+        assert!(disk.bytes()[MIB..23 * MIB] == image[MIB..23 * MIB], "partitions were changed");
+        assert!(capacity(&disk, "ext4") > 15 * MIB as u64);
+        let guid = |text: String| text.lines().find(|l| l.contains("unique GUID")).unwrap().to_owned();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), &image).unwrap();
+        if from == 512 {
+            let was = guid(tool("sgdisk", &["--info=15", file.path().to_str().unwrap()]));
+            assert_eq!(was, guid(tool("sgdisk", &["--info=15", disk.path()])));
+        }
+    }
+    // What does not work on such a disk is refused: a file system of smaller blocks, half a sector.
+    let mkfs = ext4("1024");
+    let small = with_file_system(24 * MIB, 512, &mkfs.each_ref().map(String::as_str));
+    let disk = Loop::new(40 * MIB, 4096);
+    let failure = write(&serve(small, Faults::default()), &disk, &convert).failure().clone();
+    assert!(failure.message.contains("ext4 in partition 1 has blocks of 1024 bytes"), "{failure:?}");
+    disk.assert_blank_ends();
+    let mut fat = image(24 * MIB, 512);
+    let esp = tempfile::NamedTempFile::new().unwrap();
+    esp.as_file().set_len(MIB as u64).unwrap();
+    tool("mkfs.vfat", &["-S", "512", esp.path().to_str().unwrap()]);
+    esp.as_file().read_exact_at(&mut fat[MIB..2 * MIB], 0).unwrap();
+    let failure = write(&serve(fat, Faults::default()), &disk, &convert).failure().clone();
+    assert!(failure.message.contains("FAT in partition 15 has blocks of 512 bytes"), "{failure:?}");
+    disk.assert_blank_ends();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), image(24 * MIB, 512)).unwrap();
+    let path = file.path().to_str().unwrap();
+    tool("sgdisk", &["--delete=15", "--set-alignment=1", "--new=7:2049:4095", path]);
+    let other = Loop::new(40 * MIB, 4096);
+    let failure = write(path, &other, &convert).failure().clone();
+    assert!(failure.message.contains("partition 7 begins at byte 1049088"), "{failure:?}");
+    other.assert_untouched();
 }
 
 #[test]
@@ -256,25 +333,13 @@ fn killed_at_any_instant_and_run_again() {
     let files = [image.clone(), gzip(&image), zstd(&image)];
     let urls = files.map(|file| serve(file, Faults::default()));
     let disk = Loop::new(32 * MIB, 512);
-    let mut state = u64::from(std::process::id()) | 1;
     let (mut early, mut late) = (0, 0);
     // Killed at once, a run leaves what was there before.
     write(&urls[0], &disk, &[]).ok();
-    for n in 0..200 {
+    for (n, after) in instants(Duration::from_millis(400)).take(200).enumerate() {
         let url = &urls[n % 3];
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ironhook-actions"))
-            .arg("image-write")
-            .envs([("IMG_URL", url.as_str()), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none")])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        std::thread::sleep(Duration::from_micros(state % 400_000));
-        let finished = child.try_wait().unwrap().is_some();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let env = [("IMG_URL", url.as_str()), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none")];
+        let finished = killed("image-write", &env, after);
         let bytes = disk.bytes();
         let is_blank = bytes[..512].iter().all(|b| *b == 0) && bytes[512..520] != *b"EFI PART";
         let is_whole = bytes[MIB..23 * MIB] == image[MIB..23 * MIB];

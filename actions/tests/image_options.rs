@@ -10,13 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use common::server::{Faults, serve};
-use common::{Loop, MIB, Run, gzip, image, root, run, sha256, tool, zstd};
-
-fn write(url: &str, disk: &Loop, more: &[(&str, &str)]) -> Run {
-    let base = [("IMG_URL", url), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none"), ("WAIT_DEVICE_SECONDS", "0")];
-    let base = base.into_iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
-    run("image-write", &base.chain(more.iter().copied()).collect::<Vec<_>>())
-}
+use common::{Loop, MIB, gzip, image, root, run, sha256, tool, write, zstd};
 
 #[test]
 fn an_image_is_packed_as_was_said_or_refused() {

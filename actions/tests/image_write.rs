@@ -11,11 +11,9 @@ use common::{Loop, MIB, Run, gzip, image, root, run, sha256, tool, zstd};
 use spec::Event;
 
 fn write(url: &str, disk: &Loop, sum: &str, more: &[(&str, &str)]) -> Run {
-    let mut env = vec![("IMG_URL", url), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", sum)];
-    env.extend([("WAIT_DEVICE_SECONDS", "0"), ("RETRY_ENABLED", "false")]);
-    env.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
-    env.extend(more);
-    run("image-write", &env)
+    let base = [("IMG_CHECKSUM", sum), ("RETRY_ENABLED", "false")];
+    let base = base.into_iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+    common::write(url, disk, &base.chain(more.iter().copied()).collect::<Vec<_>>())
 }
 
 #[test]

@@ -70,6 +70,35 @@ pub fn run(action: &str, env: &[(&str, &str)]) -> Run {
     }
 }
 
+/// Writes an image, by default without a digest.
+pub fn write(url: &str, disk: &Loop, more: &[(&str, &str)]) -> Run {
+    let base = [("IMG_URL", url), ("DEST_DISK", disk.path()), ("IMG_CHECKSUM", "none"), ("WAIT_DEVICE_SECONDS", "0")];
+    let base = base.into_iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
+    run("image-write", &base.chain(more.iter().copied()).collect::<Vec<_>>())
+}
+
+/// Kills an action some time after its start. Whether it had ended by itself.
+pub fn killed(action: &str, env: &[(&str, &str)], after: Duration) -> bool {
+    let mut child = bare().arg(action).envs(env.iter().copied()).stdout(Stdio::null()).spawn().unwrap();
+    thread::sleep(after);
+    let finished = child.try_wait().unwrap().is_some();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    finished
+}
+
+/// Durations below `most` that look like chance, and differ from run to run.
+pub fn instants(most: Duration) -> impl Iterator<Item = Duration> {
+    let mut state = u64::from(std::process::id()) | 1;
+    let most = most.as_micros() as u64;
+    std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        Duration::from_micros(state % most)
+    })
+}
+
 /// The code with which image-write failed, which is empty when it did not, and its peak memory in MiB.
 pub fn peak(env: &[(&str, &str)]) -> (String, u64) {
     let report = tempfile::NamedTempFile::new().unwrap();
@@ -186,6 +215,12 @@ impl Loop {
             }
             Err(e) => panic!("cannot run sgdisk ({e}): install gdisk, hack/deps does"),
         }
+    }
+
+    /// What the kernel says of one of its partitions, as `1/size`.
+    pub fn in_sysfs(&self, file: &str) -> String {
+        let name = self.path().trim_start_matches("/dev/");
+        format!("/sys/class/block/{name}p{file}")
     }
 
     /// Path of one of its partitions.
