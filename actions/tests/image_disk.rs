@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::server::{Faults, serve};
-use common::{Loop, MIB, gzip, image, instants, killed, peak, root, run, sha256, tool, write, zstd};
+use common::{Loop, MIB, block_map, gzip, image, instants, killed, peak, root, run, sha256, tool, write, zstd};
 
 /// An image whose partition 1 holds a file system made by `mkfs`.
 fn with_file_system(size: usize, sector: u32, mkfs: &[&str]) -> Vec<u8> {
@@ -271,16 +271,7 @@ fn a_block_map_is_checked_and_saves_the_holes() {
     }
     let mut sparse = image(24 * MIB, 512);
     sparse[5 * MIB..20 * MIB].fill(0);
-    let map = |bytes: &[u8]| {
-        let hex = |bytes: &[u8]| sha256(bytes).split_once(':').unwrap().1.to_owned();
-        let of = |from: usize, to: usize| spec::bmap::Range {
-            first: (from / 4096) as u64,
-            last: (to / 4096 - 1) as u64,
-            sha256: hex(&bytes[from..to]),
-        };
-        let ranges = vec![of(0, 5 * MIB), of(20 * MIB, 24 * MIB)];
-        spec::bmap::Map { size: bytes.len() as u64, ranges }.to_xml(hex).into_bytes()
-    };
+    let map = |bytes: &[u8]| block_map(bytes, &[(0, 5 * MIB), (20 * MIB, 24 * MIB)]);
     let good = serve(map(&sparse), Faults::default());
     let mut other = sparse.clone();
     other[3 * MIB] ^= 1;
@@ -297,6 +288,10 @@ fn a_block_map_is_checked_and_saves_the_holes() {
     }
     let url = serve(sparse.clone(), Faults::default());
     let disk = Loop::new(32 * MIB, 512);
+    let mut qcow2 = b"QFI\xfb\0\0\0\x03".to_vec();
+    qcow2.resize(4096, 0);
+    let failure = write(&serve(qcow2, Faults::default()), &disk, &[("IMG_BMAP", &good)]).failure().clone();
+    assert!(failure.one_line().contains("the map of a raw image"), "{failure:?}");
     assert_eq!(write(&url, &disk, &[("IMG_BMAP", &url)]).failure().code, "bad_input");
     disk.assert_untouched();
 }

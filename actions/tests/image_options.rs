@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use common::server::{Faults, serve};
-use common::{Loop, MIB, gzip, image, root, run, sha256, tool, write, zstd};
+use common::{Loop, MIB, block_map, gzip, image, root, run, sha256, tool, write, zstd};
 
 #[test]
 fn an_image_is_packed_as_was_said_or_refused() {
@@ -86,6 +86,54 @@ fn one_file_of_an_archive_is_the_image() {
         let failure = write(&short, &disk, &[("TAR_MEMBER", "disk.raw")]).failure().clone();
         assert!(["decode", "truncated", "fetch"].contains(&failure.code.as_str()), "{failure:?}");
         disk.assert_blank_ends();
+    }
+}
+
+#[test]
+fn what_a_block_map_does_not_name_stays_when_that_was_asked_for() {
+    if !root("what_a_block_map_does_not_name_stays_when_that_was_asked_for") {
+        return;
+    }
+    let mut sparse = image(24 * MIB, 512);
+    sparse[5 * MIB..20 * MIB].fill(0);
+    // Zeros that the map names are part of the content.
+    sparse[3 * MIB..4 * MIB].fill(0);
+    let map = serve(block_map(&sparse, &[(0, 5 * MIB), (20 * MIB, 24 * MIB)]), Faults::default());
+    let url = serve(sparse.clone(), Faults::default());
+    for (mode, stays) in [("keep", true), ("punch", false)] {
+        let disk = Loop::new(32 * MIB, 512);
+        let done = write(&url, &disk, &[("IMG_BMAP", &map), ("ZERO_MODE", mode), ("VERIFY", "full")]);
+        let bytes = disk.bytes();
+        assert!(bytes[MIB..5 * MIB] == sparse[MIB..5 * MIB] && bytes[20 * MIB..23 * MIB] == sparse[20 * MIB..23 * MIB]);
+        let left = bytes[5 * MIB..20 * MIB].iter().all(|byte| *byte == if stays { 0xaa } else { 0 });
+        assert!(left, "{mode}: the gap is not as it should be");
+        assert_eq!(done.ok().log.contains("OLD DATA STAYS"), stays, "{}", done.log);
+        disk.assert_table_is_clean();
+    }
+}
+
+#[test]
+fn writes_of_any_way_arrive() {
+    if !root("writes_of_any_way_arrive") {
+        return;
+    }
+    for sector in [512, 4096] {
+        let mut image = image(24 * MIB + 4096 * 5, sector);
+        image[7 * MIB..16 * MIB].fill(0);
+        let urls = [image.clone(), zstd(&image)].map(|file| serve(file, Faults::default()));
+        for way in [
+            [("WRITE_MODE", "buffered"), ("BLOCK_SIZE", "256KiB"), ("QUEUE_DEPTH", "16")],
+            [("WRITE_MODE", "direct"), ("BLOCK_SIZE", "1MiB"), ("QUEUE_DEPTH", "12")],
+            [("WRITE_MODE", "auto"), ("BLOCK_SIZE", "4MiB"), ("QUEUE_DEPTH", "1")],
+            [("WRITE_MODE", "buffered"), ("VERIFY", "full"), ("ZERO_MODE", "write")],
+        ] {
+            for url in &urls {
+                let disk = Loop::new(32 * MIB, sector);
+                write(url, &disk, &way).ok();
+                assert!(disk.bytes()[MIB..24 * MIB] == image[MIB..24 * MIB], "{way:?}");
+                disk.assert_table_is_clean();
+            }
+        }
     }
 }
 

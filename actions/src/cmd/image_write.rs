@@ -14,7 +14,7 @@ use crate::disk::gpt::{Error as TableError, Table};
 use crate::disk::grow::{self, grow_file_system};
 use crate::disk::held::END;
 use crate::disk::preserve::{self, Kept};
-use crate::disk::target::{Claimed, Committed, Error as TargetError, measure};
+use crate::disk::target::{Claimed, Committed, Error as TargetError, Zeros, measure};
 use crate::failed::Failed;
 use crate::image::checksum::Promise;
 use crate::image::source::Source;
@@ -48,6 +48,10 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
         report.warn(
             "the image looks packed and is written as it is; set COMPRESSED=true or DECOMPRESS=auto to unpack it",
         );
+    }
+    if wish.how.zeros == Zeros::Keep {
+        report.plan("leave what the disk has where the block map names nothing");
+        report.warn("ZERO_MODE=keep: OLD DATA STAYS on the disk in the gaps of the block map");
     }
     preserving(context, &wish, &source, &found)?;
     if wish.dry_run {
@@ -99,7 +103,7 @@ fn promised(context: &Context<'_>, wish: &Wish) {
 
 fn write(context: &Context<'_>, wish: &Wish, mut source: Source, found: Found) -> Result<(), Failed> {
     let report = context.report;
-    let mut claimed = Claimed::claim(wish.consent.free(found, context)?)?;
+    let mut claimed = Claimed::claim(wish.consent.free(found, context)?)?.written_by(wish.how.mode)?;
     fits(&source, &claimed, wish)?;
     if !wish.preserve.is_empty() {
         let (kept, _) = Kept::choose(claimed.device(), claimed.geometry, &claimed.found().path, &wish.preserve)?;

@@ -21,12 +21,18 @@ const USELESS: u8 = 2;
 pub struct Disk<'a> {
     device: &'a Device,
     zeroing: AtomicU8,
+    leaves_holes: bool,
 }
 
 impl<'a> Disk<'a> {
     /// A device that is open around the page cache, or was never read through it.
     pub fn new(device: &'a Device, is_punched: bool) -> Self {
-        Self { device, zeroing: AtomicU8::new(if is_punched { UNTRIED } else { USELESS }) }
+        Self { device, zeroing: AtomicU8::new(if is_punched { UNTRIED } else { USELESS }), leaves_holes: false }
+    }
+
+    /// What the content passes over is not made zero.
+    pub fn leaving_holes(self, leaves_holes: bool) -> Self {
+        Self { leaves_holes, ..self }
     }
 
     /// Whether a hole reads as zeros. Only a device with a command for it gets here; some have one that does nothing.
@@ -46,6 +52,10 @@ impl<'a> Disk<'a> {
 impl Sink for Disk<'_> {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.device.write_at(bytes, offset)
+    }
+
+    fn leaves_holes(&self) -> bool {
+        self.leaves_holes
     }
 
     fn can_zero(&self) -> bool {

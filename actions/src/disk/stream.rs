@@ -14,10 +14,12 @@ use crate::failed::Coded;
 
 /// Bytes of one write.
 pub const CHUNK: usize = 4 << 20;
-/// Buffers that go round; this times [`CHUNK`] is all the memory a write takes.
-const BUFFERS: usize = 6;
+/// Buffers that go round besides those that are being written.
+const WAITING: usize = 4;
 /// Threads that write, so that the disk has something to do while one of them looks for zeros.
 const WRITERS: usize = 2;
+/// All the memory a write takes.
+pub const MEMORY: usize = (WAITING + WRITERS) * CHUNK;
 /// A run of zeros shorter than this is written like anything else.
 pub const GRANULE: usize = 64 << 10;
 /// The longest hole that is made at once.
@@ -70,6 +72,11 @@ pub trait Sink: Sync {
         false
     }
 
+    /// Whether what the content passes over stays as it is on the disk.
+    fn leaves_holes(&self) -> bool {
+        false
+    }
+
     /// Makes bytes zero without writing them; false when they have to be written after all.
     fn zero(&self, _offset: u64, _len: u64) -> io::Result<bool> {
         Ok(false)
@@ -110,6 +117,30 @@ impl Depth {
             Self::Sample => chunk == 0 || chunk.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60 == 0,
             Self::Full => true,
         }
+    }
+}
+
+/// In which steps the disk is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Way {
+    /// How much is read back.
+    pub depth: Depth,
+    /// Bytes of one write, a multiple of [`GRANULE`] and at most [`CHUNK`].
+    pub block: usize,
+    /// Writes at the same time.
+    pub queue: usize,
+}
+
+impl From<Depth> for Way {
+    fn from(depth: Depth) -> Self {
+        Self { depth, block: CHUNK, queue: WRITERS }
+    }
+}
+
+impl Way {
+    /// Bytes of its buffers.
+    pub fn memory(&self) -> usize {
+        (WAITING + self.queue) * self.block
     }
 }
 
@@ -171,26 +202,27 @@ pub fn pump<C: Bytes + ?Sized>(
     content: &mut C,
     sink: &dyn Sink,
     geometry: Geometry,
-    depth: Depth,
+    way: impl Into<Way>,
     tick: &mut dyn FnMut(&C),
 ) -> Result<Streamed, Error> {
+    let way @ Way { block, queue, .. } = way.into();
     let (to_reader, buffers) = channel();
-    for _ in 0..BUFFERS {
+    for _ in 0..WAITING + queue {
         // The receiver is two lines up.
-        let _ = to_reader.send(Aligned::zeroed(CHUNK));
+        let _ = to_reader.send(Aligned::zeroed(block));
     }
     thread::scope(|scope| {
         let mut to_writers = Vec::new();
         let mut writers = Vec::new();
-        for _ in 0..WRITERS {
+        for _ in 0..queue {
             let (to_writer, chunks) = channel();
             let to_reader = to_reader.clone();
             to_writers.push(to_writer);
-            let sector = geometry.sector;
-            writers.push(scope.spawn(move || write_all(sink, sector, &chunks, &to_reader)));
+            let writer = Writer { sink, sector: geometry.sector, block };
+            writers.push(scope.spawn(move || writer.write_all(&chunks, &to_reader)));
         }
         drop(to_reader);
-        let mut pipe = Pipe { to_writers, buffers, depth, count: 0, held_back: None };
+        let mut pipe = Pipe { to_writers, buffers, way, count: 0, held_back: None };
         let read = read_all(content, geometry, &mut pipe, tick).and_then(|done| pipe.flush().map(|()| done));
         drop(pipe);
         let mut samples = Vec::new();
@@ -214,7 +246,7 @@ pub fn pump<C: Bytes + ?Sized>(
 struct Pipe {
     to_writers: Vec<Sender<Chunk>>,
     buffers: Receiver<Aligned>,
-    depth: Depth,
+    way: Way,
     count: u64,
     /// The last one is always a sample, and which one that is shows only at the end.
     held_back: Option<Chunk>,
@@ -222,7 +254,7 @@ struct Pipe {
 
 impl Pipe {
     fn send(&mut self, offset: u64, what: What) -> Result<(), Error> {
-        let is_sample = self.depth.wants(self.count);
+        let is_sample = self.way.depth.wants(self.count);
         match self.held_back.replace(Chunk { offset, what, is_sample }) {
             Some(chunk) => self.pass(chunk),
             None => Ok(()),
@@ -231,7 +263,7 @@ impl Pipe {
 
     fn flush(&mut self) -> Result<(), Error> {
         let Some(mut chunk) = self.held_back.take() else { return Ok(()) };
-        chunk.is_sample = self.depth != Depth::None;
+        chunk.is_sample = self.way.depth != Depth::None;
         self.pass(chunk)
     }
 
@@ -253,7 +285,7 @@ fn read_all<C: Bytes + ?Sized>(
     let mut length = fill(content, &mut held.head)? as u64;
     tick(content);
     while length >= END && length < tail_start {
-        let most = if pipe.depth == Depth::Full { CHUNK as u64 } else { HOLE };
+        let most = if pipe.way.depth == Depth::Full { pipe.way.block as u64 } else { HOLE };
         let hole = content.skip_zeros(most.min((tail_start - length) / GRANULE as u64 * GRANULE as u64));
         let hole = hole.map_err(Error::Content)?;
         if hole > 0 {
@@ -262,7 +294,7 @@ fn read_all<C: Bytes + ?Sized>(
             tick(content);
             continue;
         }
-        let room = CHUNK.min((tail_start - length) as usize);
+        let room = (pipe.way.block as u64).min(tail_start - length) as usize;
         if let Some(piece) = content.piece(room).map_err(Error::Content)? {
             let len = piece.len() as u64;
             pipe.send(length, What::Piece(piece))?;
@@ -306,34 +338,40 @@ fn fill<C: Read + ?Sized>(content: &mut C, buf: &mut [u8]) -> Result<usize, Erro
     Ok(got)
 }
 
-fn write_all(
-    sink: &dyn Sink,
+/// A thread's side.
+struct Writer<'a> {
+    sink: &'a dyn Sink,
     sector: u32,
-    chunks: &Receiver<Chunk>,
-    buffers: &Sender<Aligned>,
-) -> Result<Vec<Sample>, Error> {
-    let mut samples = Vec::new();
-    for Chunk { offset, what, is_sample } in chunks {
-        match what {
-            What::Bytes(bytes, len) => {
-                put_all(sink, sector, &bytes[..len], offset)?;
-                samples.extend(is_sample.then(|| Sample::of(offset, &bytes[..len])));
-                // The reader may have ended.
-                let _ = buffers.send(bytes);
-            }
-            What::Piece(piece) => {
-                put_all(sink, sector, &piece, offset)?;
-                samples.extend(is_sample.then(|| Sample::of(offset, &piece)));
-            }
-            What::Zeros(len) => {
-                put_zeros(sink, offset, len).map_err(|(at, source)| refused(sector, at, source))?;
-                if is_sample {
-                    samples.push(Sample::of(offset, &vec![0; len.min(CHUNK as u64) as usize]));
+    block: usize,
+}
+
+impl Writer<'_> {
+    fn write_all(&self, chunks: &Receiver<Chunk>, buffers: &Sender<Aligned>) -> Result<Vec<Sample>, Error> {
+        let Self { sink, sector, block } = *self;
+        let mut samples = Vec::new();
+        for Chunk { offset, what, is_sample } in chunks {
+            match what {
+                What::Bytes(bytes, len) => {
+                    put_all(sink, sector, &bytes[..len], offset)?;
+                    samples.extend(is_sample.then(|| Sample::of(offset, &bytes[..len])));
+                    // The reader may have ended.
+                    let _ = buffers.send(bytes);
+                }
+                What::Piece(piece) => {
+                    put_all(sink, sector, &piece, offset)?;
+                    samples.extend(is_sample.then(|| Sample::of(offset, &piece)));
+                }
+                What::Zeros(_) if sink.leaves_holes() => {}
+                What::Zeros(len) => {
+                    put_zeros(sink, block, offset, len).map_err(|(at, source)| refused(sector, at, source))?;
+                    if is_sample {
+                        samples.push(Sample::of(offset, &vec![0; len.min(block as u64) as usize]));
+                    }
                 }
             }
         }
+        Ok(samples)
     }
-    Ok(samples)
 }
 
 fn put_all(sink: &dyn Sink, sector: u32, bytes: &[u8], offset: u64) -> Result<(), Error> {
@@ -354,11 +392,11 @@ fn put(sink: &dyn Sink, bytes: &[u8], offset: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn put_zeros(sink: &dyn Sink, offset: u64, len: u64) -> Result<(), (u64, io::Error)> {
+fn put_zeros(sink: &dyn Sink, block: usize, offset: u64, len: u64) -> Result<(), (u64, io::Error)> {
     if sink.can_zero() && sink.zero(offset, len).map_err(|e| (offset, e))? {
         return Ok(());
     }
-    let zeros = Aligned::zeroed(CHUNK.min(len as usize));
+    let zeros = Aligned::zeroed((block as u64).min(len) as usize);
     let mut at = offset;
     while at < offset + len {
         let part = zeros.len().min((offset + len - at) as usize);

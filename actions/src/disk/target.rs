@@ -21,7 +21,7 @@ use crate::disk::held::{END, Held, View};
 use crate::disk::nodes::{self, Extent};
 use crate::disk::preserve::Kept;
 use crate::disk::sink;
-use crate::disk::stream::{self, Depth, Geometry, Sample, Streamed, pump};
+use crate::disk::stream::{self, Geometry, Sample, Streamed, Way, pump};
 use crate::disk::upto::Upto;
 use crate::failed::{Coded, Failed};
 use crate::report::Report;
@@ -53,6 +53,12 @@ pub enum Error {
         has: u64,
         /// What has to go onto it.
         needed: u64,
+    },
+    /// The driver cannot.
+    #[error("{} cannot be written around the page cache (WRITE_MODE=auto does without)", path.display())]
+    NotDirect {
+        /// The disk.
+        path: PathBuf,
     },
     /// One request of a kernel.
     #[error("the disk failed")]
@@ -111,6 +117,7 @@ impl Coded for Error {
             Self::Claim { source: block::Error::Busy { .. }, .. } => Code::DiskBusy,
             Self::Claim { source: block::Error::NotBlock { .. }, .. } => Code::DiskNotFound,
             Self::TooSmall { .. } => Code::DiskTooSmall,
+            Self::NotDirect { .. } => Code::BadInput,
             Self::Claim { .. } | Self::Device(_) | Self::Ends { .. } | Self::ReadBack { .. } => Code::DiskIo,
             Self::Differs { .. } => Code::VerifyMismatch,
             Self::NotTaken { code, .. } => *code,
@@ -131,14 +138,40 @@ pub trait Content: stream::Bytes {
 /// How a body is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct How {
-    /// How much is read back.
-    pub depth: Depth,
+    /// In which steps, and how much is read back.
+    pub way: Way,
     /// Whether the ends of earlier partitions are blanked, too.
     pub is_stale_wiped: bool,
     /// Whether the device is told first that nothing is needed.
     pub is_discarded: bool,
-    /// Whether the device may make zeros by itself.
-    pub is_punched: bool,
+    /// What becomes of zeros.
+    pub zeros: Zeros,
+    /// Around the page cache, or through it.
+    pub mode: Mode,
+}
+
+/// What becomes of zeros.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Zeros {
+    /// The device may make them by itself.
+    #[default]
+    Punch,
+    /// They are written.
+    Write,
+    /// Where the content passes over them, the disk keeps what it has.
+    Keep,
+}
+
+/// How writes reach the device.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Mode {
+    /// Around the page cache, where the driver can.
+    #[default]
+    Auto,
+    /// Around the page cache.
+    Direct,
+    /// Through the page cache.
+    Buffered,
 }
 
 /// A disk that nobody else has.
@@ -170,6 +203,19 @@ impl Claimed {
         let geometry = measure(&device, &found.path)?;
         let direct = device.direct().ok();
         Ok(Self { found, device, direct, geometry, kept: Kept::default() })
+    }
+
+    /// How writes reach it from now on.
+    pub fn written_by(mut self, mode: Mode) -> Result<Self, Error> {
+        match mode {
+            Mode::Auto => {}
+            Mode::Direct if self.direct.is_none() => {
+                return Err(Error::NotDirect { path: self.found.path.clone() });
+            }
+            Mode::Direct => {}
+            Mode::Buffered => self.direct = None,
+        }
+        Ok(self)
     }
 
     /// These partitions are not written to from now on.
@@ -255,9 +301,10 @@ impl Claimed {
             let (done, total) = content.content.position();
             report.progress("writing", done, total);
         };
-        let sink = sink::Disk::new(self.raw(), how.is_punched && self.direct.is_some());
+        let sink = sink::Disk::new(self.raw(), how.zeros != Zeros::Write && self.direct.is_some());
+        let sink = sink.leaving_holes(how.zeros == Zeros::Keep);
         let mut beginning = Upto::new(content, self.kept.start());
-        let streamed = pump(&mut beginning, &sink, self.geometry, how.depth, &mut tick).and_then(|mut streamed| {
+        let streamed = pump(&mut beginning, &sink, self.geometry, how.way, &mut tick).and_then(|mut streamed| {
             let size = self.geometry.size;
             streamed.length += beginning.rest(size.saturating_sub(streamed.length), size)?;
             Ok(streamed)
@@ -335,7 +382,8 @@ impl Written {
     pub fn verify(self, report: &Report) -> Result<Verified, Error> {
         let total = self.streamed.samples.iter().map(|s| s.len as u64).sum();
         let mut done = 0;
-        let mut buffer = Aligned::zeroed(stream::CHUNK);
+        let largest = self.streamed.samples.iter().map(|s| s.len).max().unwrap_or(0);
+        let mut buffer = Aligned::zeroed(largest);
         for Sample { offset, len, sha256 } in &self.streamed.samples {
             let bytes = &mut buffer[..*len];
             self.claimed.read_back(bytes, *offset)?;

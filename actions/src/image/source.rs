@@ -233,6 +233,10 @@ impl Source {
             }
         }
         if packing == Packing::Plain && request.unpack != Unpack::Never && layout {
+            if map.is_some() {
+                let source = bmap::Error::Text("it is the map of a raw image, and this one is qcow2");
+                return Err(Error::Map { url, source }.into());
+            }
             source.read_image(request, whole, file.is_proven)?;
         } else if let (Some(map), Some(file)) = (&map, mapped) {
             source.decode_mapped(Mapped::new(map.clone(), Origin::File(file)), request.proof(Of::Content))?;

@@ -282,6 +282,18 @@ pub fn sha256(bytes: &[u8]) -> String {
     hasher.finish().to_string()
 }
 
+/// A block map that names these runs of bytes.
+pub fn block_map(bytes: &[u8], runs: &[(usize, usize)]) -> Vec<u8> {
+    let hex = |bytes: &[u8]| sha256(bytes).split_once(':').unwrap().1.to_owned();
+    let of = |(from, to): &(usize, usize)| spec::bmap::Range {
+        first: (from / 4096) as u64,
+        last: (to / 4096 - 1) as u64,
+        sha256: hex(&bytes[*from..*to]),
+    };
+    let ranges = runs.iter().map(of).collect();
+    spec::bmap::Map { size: bytes.len() as u64, ranges }.to_xml(hex).into_bytes()
+}
+
 /// Two members.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;

@@ -72,7 +72,22 @@ pub const INPUTS: &[Input] = &[
         "Also blank both ends of every partition that the disk has before, so that nothing of it is found later.",
     ),
     or("DISCARD_FIRST", "false", "Tell the device before all that nothing on it is needed, where it can be told so."),
-    or("ZERO_MODE", "punch", "punch: zeros are made by the device where it proves to do so; write: they are written."),
+    or(
+        "ZERO_MODE",
+        "punch",
+        "punch: zeros are made by the device where it proves to do so; write: they are written; keep: what IMG_BMAP does not name of a raw image that is not packed stays as it is on the disk, old data too.",
+    ),
+    or(
+        "WRITE_MODE",
+        "auto",
+        "direct: around the page cache, or the disk is refused; buffered: through it; auto: direct where the driver can.",
+    ),
+    or("BLOCK_SIZE", "4MiB", "Bytes of one write: from 256KiB to 4MiB, a multiple of 64KiB."),
+    or(
+        "QUEUE_DEPTH",
+        "2",
+        "Writes at the same time, 1 to 16; this and 4 more blocks of BLOCK_SIZE must not exceed 24 MiB of memory.",
+    ),
     optional(
         "PRESERVE_PARTITIONS",
         "Partitions of the disk that stay as they are, with their entries: numbers (4), ranges (5-7) and patterns of labels (data*, or label=<pattern>), separated by commas. They have to lie beyond the last partition of the image; what is named and not there is a warning.",

@@ -11,15 +11,19 @@ use crate::disk::consent::Consent;
 use crate::disk::fit::Change;
 use crate::disk::grow::Which;
 use crate::disk::preserve::{self, Term};
-use crate::disk::stream::Depth;
-use crate::disk::target::How;
+use crate::disk::stream::{CHUNK, Depth, GRANULE, MEMORY, Way};
+use crate::disk::target::{How, Mode, Zeros};
 use crate::image::checksum::{self, Of, Promise};
 use crate::image::format::{Layout, Packing, Unpack};
 use crate::image::proof::{self, Proof};
 use crate::image::published::Place;
 use crate::image::source::Request;
 use crate::input::{self, Lookup, Problems, Reader};
-use crate::select::Selector;
+use crate::report::size;
+use crate::select::{self, Selector};
+
+/// Below this the digests of what is read back would take more memory than the blocks.
+const SMALLEST_BLOCK: u64 = 256 << 10;
 
 /// The environment.
 pub struct Wish {
@@ -65,13 +69,10 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let (unpack, layout, said) = format(&mut r, called);
     let member = r.optional("TAR_MEMBER", input::text);
     let map = r.optional("IMG_BMAP", input::text);
-    let depths = [("none", Depth::None), ("sample", Depth::Sample), ("full", Depth::Full)];
-    let how = How {
-        depth: r.value("VERIFY", input::one_of(&depths)),
-        is_stale_wiped: r.value("WIPE_STALE", input::boolean),
-        is_discarded: r.value("DISCARD_FIRST", input::boolean),
-        is_punched: r.value("ZERO_MODE", input::one_of(&[("punch", true), ("write", false)])),
-    };
+    let how = how(&mut r);
+    if how.zeros == Zeros::Keep && map.is_none() {
+        r.problem("ZERO_MODE=keep leaves what the block map of the image does not name: set IMG_BMAP");
+    }
     let preserve = r.optional("PRESERVE_PARTITIONS", preserve::parse).unwrap_or_default();
     let words = [("refuse", Sectors::Refuse), ("ignore", Sectors::Ignore), ("convert", Sectors::Convert)];
     let sectors = r.value("SECTOR_SIZE_POLICY", input::one_of(&words));
@@ -103,6 +104,40 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
         consent,
         dry_run,
     })
+}
+
+fn how(r: &mut Reader<'_>) -> How {
+    let depths = [("none", Depth::None), ("sample", Depth::Sample), ("full", Depth::Full)];
+    let zeros = [("punch", Zeros::Punch), ("write", Zeros::Write), ("keep", Zeros::Keep)];
+    let modes = [("auto", Mode::Auto), ("direct", Mode::Direct), ("buffered", Mode::Buffered)];
+    let mut way = Way::from(r.value("VERIFY", input::one_of(&depths)));
+    way.block = r.optional("BLOCK_SIZE", block).unwrap_or(way.block);
+    way.queue = r.optional("QUEUE_DEPTH", queue).unwrap_or(way.queue);
+    if way.memory() > MEMORY {
+        let (asked, most) = (size(way.memory() as u64), size(MEMORY as u64));
+        r.problem(format!("BLOCK_SIZE and QUEUE_DEPTH together take {asked} of memory, which is more than {most}"));
+    }
+    if way.depth == Depth::Full && way.block < CHUNK {
+        r.problem("VERIFY=full keeps a digest of every block: it takes a BLOCK_SIZE of 4MiB");
+    }
+    How {
+        way,
+        is_stale_wiped: r.value("WIPE_STALE", input::boolean),
+        is_discarded: r.value("DISCARD_FIRST", input::boolean),
+        zeros: r.value("ZERO_MODE", input::one_of(&zeros)),
+        mode: r.value("WRITE_MODE", input::one_of(&modes)),
+    }
+}
+
+fn block(text: &str) -> Result<usize, String> {
+    let allowed = |bytes: &u64| (SMALLEST_BLOCK..=CHUNK as u64).contains(bytes) && bytes.is_multiple_of(GRANULE as u64);
+    let bytes = select::bytes(text.trim()).filter(allowed);
+    bytes.map(|bytes| bytes as usize).ok_or_else(|| format!("{text:?} is not a multiple of 64KiB from 256KiB to 4MiB"))
+}
+
+fn queue(text: &str) -> Result<usize, String> {
+    let depth = input::number(text)?;
+    if (1..=16).contains(&depth) { Ok(depth as usize) } else { Err(format!("{text:?} is not from 1 to 16")) }
 }
 
 fn options(r: &mut Reader<'_>) -> Options {
@@ -415,6 +450,27 @@ mod tests {
         }
         assert_eq!(grow(&[("GROW_PARTITION", "label=3")]), Ok((Some(Which::Label("3".into())), false)));
         assert!(grow(&[("GROW_PARTITION", "label=")]).unwrap_err().contains("neither last nor"));
+    }
+
+    #[test]
+    fn blocks_and_their_number_keep_to_the_memory_that_was_promised() {
+        let way = |pairs: &[(&str, &str)]| {
+            with(IMAGE2DISK, pairs).map(|wish| (wish.how.way.block, wish.how.way.queue)).map_err(|e| e.to_string())
+        };
+        assert_eq!(way(&[]), Ok((4 << 20, 2)));
+        assert_eq!(way(&[("BLOCK_SIZE", "1MiB"), ("QUEUE_DEPTH", "16")]), Ok((1 << 20, 16)));
+        for (pairs, word) in [
+            (&[("QUEUE_DEPTH", "3")][..], "24.0 MiB"),
+            (&[("BLOCK_SIZE", "2MiB"), ("QUEUE_DEPTH", "9")], "24.0 MiB"),
+            (&[("BLOCK_SIZE", "1MiB"), ("VERIFY", "full")], "VERIFY=full"),
+            (&[("BLOCK_SIZE", "100000")], "64KiB"),
+            (&[("BLOCK_SIZE", "8MiB")], "4MiB"),
+            (&[("QUEUE_DEPTH", "0")], "1 to 16"),
+            (&[("ZERO_MODE", "keep")], "IMG_BMAP"),
+        ] {
+            let problem = way(pairs).unwrap_err();
+            assert!(problem.contains(word), "{problem}");
+        }
     }
 
     #[test]
