@@ -54,6 +54,10 @@ impl Sink for Disk<'_> {
         self.device.write_at(bytes, offset)
     }
 
+    fn settle(&self) -> io::Result<()> {
+        self.device.sync().map_err(io::Error::other)
+    }
+
     fn leaves_holes(&self) -> bool {
         self.leaves_holes
     }

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use sha2::{Digest, Sha256};
@@ -22,6 +23,8 @@ const WRITERS: usize = 2;
 pub const MEMORY: usize = (WAITING + WRITERS) * CHUNK;
 /// A run of zeros shorter than this is written like anything else.
 pub const GRANULE: usize = 64 << 10;
+/// Bytes after which a thread has the disk put them out of its cache, which is not all left to the end then.
+const SETTLE: usize = 32 << 20;
 /// The longest hole that is made at once.
 const HOLE: u64 = 256 << 20;
 
@@ -41,6 +44,9 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The disk could not keep what it had taken.
+    #[error("the disk cannot empty its write cache")]
+    Settle(#[source] io::Error),
     /// More content than disk.
     #[error("the content is larger than the disk of {size} bytes")]
     TooLarge {
@@ -56,7 +62,7 @@ impl Coded for Error {
     fn code(&self) -> Code {
         match self {
             Self::Content(_) => Code::Decode,
-            Self::Write { .. } | Self::Writer => Code::DiskIo,
+            Self::Write { .. } | Self::Settle(_) | Self::Writer => Code::DiskIo,
             Self::TooLarge { .. } => Code::DiskTooSmall,
         }
     }
@@ -66,6 +72,11 @@ impl Coded for Error {
 pub trait Sink: Sync {
     /// Writes all of `bytes` at `offset`; both are multiples of the sector size.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Puts what was written out of the disk's cache.
+    fn settle(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Whether [`Sink::zero`] may do something.
     fn can_zero(&self) -> bool {
@@ -189,6 +200,9 @@ struct Chunk {
     is_sample: bool,
 }
 
+/// Where the threads take their chunks; gone when one of them failed.
+type Queue = Mutex<Option<Receiver<Chunk>>>;
+
 enum What {
     /// The first so many of these bytes.
     Bytes(Aligned, usize),
@@ -212,16 +226,22 @@ pub fn pump<C: Bytes + ?Sized>(
         let _ = to_reader.send(Aligned::zeroed(block));
     }
     thread::scope(|scope| {
-        let mut to_writers = Vec::new();
+        let (to_writers, chunks) = channel();
+        let chunks = Arc::new(Queue::new(Some(chunks)));
         let mut writers = Vec::new();
         for _ in 0..queue {
-            let (to_writer, chunks) = channel();
-            let to_reader = to_reader.clone();
-            to_writers.push(to_writer);
+            let (to_reader, chunks) = (to_reader.clone(), Arc::clone(&chunks));
             let writer = Writer { sink, sector: geometry.sector, block };
-            writers.push(scope.spawn(move || writer.write_all(&chunks, &to_reader)));
+            writers.push(scope.spawn(move || {
+                let written = writer.write_all(&chunks, &to_reader);
+                if let (Err(_), Ok(mut chunks)) = (&written, chunks.lock()) {
+                    // Nobody goes on when one has failed.
+                    *chunks = None;
+                }
+                written
+            }));
         }
-        drop(to_reader);
+        drop((to_reader, chunks));
         let mut pipe = Pipe { to_writers, buffers, way, count: 0, held_back: None };
         let read = read_all(content, geometry, &mut pipe, tick).and_then(|done| pipe.flush().map(|()| done));
         drop(pipe);
@@ -244,7 +264,7 @@ pub fn pump<C: Bytes + ?Sized>(
 
 /// The reader's side. Bounded by the number of buffers.
 struct Pipe {
-    to_writers: Vec<Sender<Chunk>>,
+    to_writers: Sender<Chunk>,
     buffers: Receiver<Aligned>,
     way: Way,
     count: u64,
@@ -268,9 +288,8 @@ impl Pipe {
     }
 
     fn pass(&mut self, chunk: Chunk) -> Result<(), Error> {
-        let writer = self.count as usize % self.to_writers.len();
         self.count += 1;
-        self.to_writers[writer].send(chunk).map_err(|_| Error::Writer)
+        self.to_writers.send(chunk).map_err(|_| Error::Writer)
     }
 }
 
@@ -346,18 +365,23 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn write_all(&self, chunks: &Receiver<Chunk>, buffers: &Sender<Aligned>) -> Result<Vec<Sample>, Error> {
+    /// Whoever is free takes the next chunk.
+    fn write_all(&self, chunks: &Queue, buffers: &Sender<Aligned>) -> Result<Vec<Sample>, Error> {
         let Self { sink, sector, block } = *self;
         let mut samples = Vec::new();
-        for Chunk { offset, what, is_sample } in chunks {
+        let mut unsettled = 0;
+        let next = || chunks.lock().ok()?.as_ref()?.recv().ok();
+        while let Some(Chunk { offset, what, is_sample }) = next() {
             match what {
                 What::Bytes(bytes, len) => {
+                    unsettled += len;
                     put_all(sink, sector, &bytes[..len], offset)?;
                     samples.extend(is_sample.then(|| Sample::of(offset, &bytes[..len])));
                     // The reader may have ended.
                     let _ = buffers.send(bytes);
                 }
                 What::Piece(piece) => {
+                    unsettled += piece.len();
                     put_all(sink, sector, &piece, offset)?;
                     samples.extend(is_sample.then(|| Sample::of(offset, &piece)));
                 }
@@ -368,6 +392,10 @@ impl Writer<'_> {
                         samples.push(Sample::of(offset, &vec![0; len.min(block as u64) as usize]));
                     }
                 }
+            }
+            if unsettled >= SETTLE {
+                unsettled = 0;
+                sink.settle().map_err(Error::Settle)?;
             }
         }
         Ok(samples)

@@ -9,11 +9,18 @@ struct Memory {
     bytes: Mutex<Vec<u8>>,
     bad: Option<u64>,
     zeroes: bool,
+    /// How often it had to empty its cache.
+    settled: Mutex<u32>,
 }
 
 impl Bytes for Trickle<'_> {}
 
 impl Sink for Memory {
+    fn settle(&self) -> io::Result<()> {
+        *self.settled.lock().unwrap() += 1;
+        Ok(())
+    }
+
     fn can_zero(&self) -> bool {
         self.zeroes
     }
@@ -45,7 +52,7 @@ impl Read for Trickle<'_> {
 }
 
 fn disk(size: u64, bad: Option<u64>) -> Memory {
-    Memory { bytes: Mutex::new(vec![0xaa; size as usize]), bad, zeroes: false }
+    Memory { bytes: Mutex::new(vec![0xaa; size as usize]), bad, zeroes: false, settled: Mutex::new(0) }
 }
 
 fn content(len: usize) -> Vec<u8> {
@@ -178,4 +185,45 @@ fn holes_of_the_content_become_zeros() {
             assert_eq!(<[u8; 32]>::from(Sha256::digest(on_disk)), sample.sha256);
         }
     }
+}
+
+/// A disk that takes everything and keeps nothing.
+struct Forgets {
+    refuses: bool,
+}
+
+impl Sink for Forgets {
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        if self.refuses { Err(io::Error::other("gone")) } else { Ok(()) }
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        Err(io::Error::other("it was only in the cache"))
+    }
+}
+
+struct Endless;
+
+impl Read for Endless {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        buf.fill(1);
+        Ok(buf.len())
+    }
+}
+
+impl Bytes for Endless {}
+
+#[test]
+fn a_long_write_empties_the_cache_as_it_goes() {
+    let sink = disk(3 * SETTLE as u64 + (4 << 20), None);
+    run(&content(3 * SETTLE), 1 << 20, &sink, Depth::None).unwrap();
+    assert!(*sink.settled.lock().unwrap() >= 1);
+}
+
+#[test]
+fn the_first_failure_ends_a_write_that_would_never_end() {
+    let geometry = Geometry { size: 1 << 60, sector: 512 };
+    let write = |refuses| pump(&mut Endless, &Forgets { refuses }, geometry, Depth::None, &mut |_| ());
+    assert!(matches!(write(true), Err(Error::Write { .. })));
+    assert!(matches!(write(false), Err(Error::Settle(_))));
 }
