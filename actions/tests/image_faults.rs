@@ -61,15 +61,17 @@ const NETWORK: [Fault; 12] = [
 struct Server {
     file: Vec<u8>,
     fault: Fault,
+    /// Which answer with the file is the one where it begins.
+    victim: usize,
     /// Answers with the file so far.
     answers: AtomicUsize,
 }
 
 /// Serves a file at `/disk.img` and, as the only layer of an artifact, at `/v2/`.
-fn serve(file: Vec<u8>, fault: Fault) -> String {
+fn serve(file: Vec<u8>, fault: Fault, victim: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
-    let server = Arc::new(Server { file, fault, answers: AtomicUsize::new(0) });
+    let server = Arc::new(Server { file, fault, victim, answers: AtomicUsize::new(0) });
     thread::spawn(move || {
         for peer in listener.incoming() {
             let server = server.clone();
@@ -82,7 +84,7 @@ fn serve(file: Vec<u8>, fault: Fault) -> String {
 
 impl Server {
     fn answer(&self, peer: TcpStream) -> std::io::Result<()> {
-        let (path, from) = request(&peer)?;
+        let (path, range) = request(&peer)?;
         let mut peer = peer;
         if let Some(tag) = path.strip_prefix("/v2/os/manifests/") {
             assert_eq!(tag, "raw");
@@ -94,7 +96,8 @@ impl Server {
                 "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{manifest}"
             );
         }
-        let is_first = self.answers.fetch_add(1, Ordering::SeqCst) == 0;
+        let answer = self.answers.fetch_add(1, Ordering::SeqCst);
+        let (is_first, is_later) = (answer == self.victim, answer > self.victim);
         let third = self.file.len() / 3;
         let mut file = self.file.clone();
         let mut tag = "one";
@@ -105,8 +108,8 @@ impl Server {
                 cut = Some(third);
             }
             Fault::NewTag | Fault::Changed if is_first => cut = Some(third),
-            Fault::NewTag => tag = "two",
-            Fault::Changed => {
+            Fault::NewTag if is_later => tag = "two",
+            Fault::Changed if is_later => {
                 tag = "two";
                 file.iter_mut().for_each(|byte| *byte ^= 1);
             }
@@ -114,14 +117,17 @@ impl Server {
             _ => {}
         }
         // A validator that no longer fits: the whole file.
-        let from = from.filter(|_| tag == "one");
+        let range = range.filter(|_| tag == "one");
+        let from = range.map(|(from, _)| from);
         let mut head = String::new();
+        let mut whole = false;
         let mut start = from.unwrap_or(0).min(file.len());
-        let last = file.len() - 1;
+        let end = range.and_then(|(_, last)| last).map_or(file.len(), |last| file.len().min(last + 1));
+        let last = end - 1;
         match (from, self.fault) {
             (Some(_), Fault::Whole) | (None, _) => {
                 head += "HTTP/1.1 200 OK\r\n";
-                start = 0;
+                (start, whole) = (0, true);
             }
             (Some(_), Fault::DropRange) => head += "HTTP/1.1 206 Partial\r\n",
             (Some(_), Fault::WrongRange) => {
@@ -135,10 +141,10 @@ impl Server {
                 let _ = write!(head, "HTTP/1.1 206 Partial\r\nContent-Range: bytes {start}-{last}/{}\r\n", file.len());
             }
         }
-        let body = &file[start..];
+        let body = &file[start..if whole { file.len() } else { end }];
         let length = match self.fault {
             Fault::LongLength if from.is_none() => body.len() + 1000,
-            Fault::ShortLength => body.len() - 1000,
+            Fault::ShortLength => body.len().saturating_sub(1000),
             _ => body.len(),
         };
         let _ = write!(head, "Content-Length: {length}\r\nETag: \"{tag}\"\r\nConnection: close\r\n\r\n");
@@ -155,8 +161,11 @@ impl Server {
     }
 }
 
-/// The path and the first byte asked for, without taking the request out of the socket.
-fn request(peer: &TcpStream) -> std::io::Result<(String, Option<usize>)> {
+/// First and last byte, as they were asked for.
+type Asked = (usize, Option<usize>);
+
+/// The path and the bytes asked for, without taking the request out of the socket.
+fn request(peer: &TcpStream) -> std::io::Result<(String, Option<Asked>)> {
     let mut bytes = vec![0; 16 << 10];
     loop {
         let n = peer.peek(&mut bytes)?;
@@ -166,8 +175,10 @@ fn request(peer: &TcpStream) -> std::io::Result<(String, Option<usize>)> {
         }
         if text.contains("\r\n\r\n") {
             let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-            let range =
-                text.lines().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok());
+            let range = text.lines().find_map(|line| {
+                let (first, last) = line.strip_prefix("range: bytes=")?.split_once('-')?;
+                Some((first.parse().ok()?, last.parse().ok()))
+            });
             return Ok((path, range));
         }
         thread::yield_now();
@@ -238,12 +249,14 @@ enum Source {
     File,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Case {
     source: Source,
     packing: &'static str,
     file: Arc<Vec<u8>>,
     fault: Fault,
+    victim: usize,
+    streams: &'static str,
 }
 
 impl Case {
@@ -263,7 +276,9 @@ impl Case {
     /// It is read in an order that may or may not need ranges, so a server without them may do or not.
     fn may_succeed(&self) -> bool {
         let ranges = [Fault::DropRange, Fault::WrongRange, Fault::Whole, Fault::NewTag];
-        self.codes().is_empty() || (self.packing == "qcow2" && ranges.contains(&self.fault))
+        // What changes after the last range was asked for is not seen.
+        let is_late = self.victim > 0 && self.fault == Fault::Changed;
+        self.codes().is_empty() || is_late || (self.packing == "qcow2" && ranges.contains(&self.fault))
     }
 
     fn run(&self, disk: &Loop) -> Run {
@@ -271,8 +286,8 @@ impl Case {
         let sum = sha256(&file);
         let dir = tempfile::tempdir().unwrap();
         let url = match self.source {
-            Source::Web => format!("http://{}/disk.img", serve(file, self.fault)),
-            Source::Registry => format!("oci://{}/os:raw", serve(file, self.fault)),
+            Source::Web => format!("http://{}/disk.img", serve(file, self.fault, self.victim)),
+            Source::Registry => format!("oci://{}/os:raw", serve(file, self.fault, self.victim)),
             Source::File => {
                 let third = file.len() / 3;
                 match self.fault {
@@ -291,6 +306,7 @@ impl Case {
             ("IMG_URL", url.as_str()),
             ("DEST_DISK", disk.path()),
             ("IMG_CHECKSUM", sum),
+            ("FETCH_STREAMS", self.streams),
             ("PLAIN_HTTP", "true"),
             ("WAIT_DEVICE_SECONDS", "0"),
             ("STALL_TIMEOUT_SECONDS", "2"),
@@ -299,45 +315,33 @@ impl Case {
         run("image-write", &env)
     }
 
+    fn shown(&self) -> String {
+        let Self { source, packing, fault, streams, victim, .. } = self;
+        format!("{source:?} {packing} {fault:?} from answer {victim} on, by {streams} streams")
+    }
+
     fn check(&self, disk: &Loop, raw: &[u8]) {
+        let case = self.shown();
         let before = vec![0xaa; disk.bytes().len()];
         std::fs::File::options().write(true).open(&disk.path).unwrap().write_all(&before).unwrap();
         let done = self.run(disk);
         let bytes = disk.bytes();
         let codes = self.codes();
         if codes.is_empty() || (self.may_succeed() && done.status == Some(0)) {
-            assert_eq!(done.status, Some(0), "{:?} {} {:?}: {done:#?}", self.source, self.packing, self.fault);
-            assert!(
-                bytes[MIB..raw.len() - MIB] == raw[MIB..raw.len() - MIB],
-                "{:?} {} {:?}: the body differs",
-                self.source,
-                self.packing,
-                self.fault
-            );
+            assert_eq!(done.status, Some(0), "{case}: {done:#?}");
+            assert!(bytes[MIB..raw.len() - MIB] == raw[MIB..raw.len() - MIB], "{case}: the body differs");
             assert!(bytes[2048..MIB] == raw[2048..MIB], "the head differs");
             disk.assert_table_is_clean();
             return;
         }
         let failure = done.failure();
-        assert!(
-            codes.contains(&failure.code.as_str()),
-            "{:?} {} {:?}: {failure:#?}",
-            self.source,
-            self.packing,
-            self.fault
-        );
+        assert!(codes.contains(&failure.code.as_str()), "{case}: {failure:#?}");
         let is_blank = bytes[..MIB].iter().all(|b| *b == 0) && bytes[bytes.len() - MIB..].iter().all(|b| *b == 0);
-        assert!(
-            is_blank || bytes == before,
-            "{:?} {} {:?}: the ends are not blank",
-            self.source,
-            self.packing,
-            self.fault
-        );
+        assert!(is_blank || bytes == before, "{case}: the ends are not blank");
     }
 }
 
-fn cases(raw: &[u8]) -> Vec<Case> {
+fn cases(raw: &[u8], streams: &'static str, victim: usize) -> Vec<Case> {
     let mut cases = Vec::new();
     for (packing, file) in packings(raw).into_iter().chain(qcow2(raw).map(|file| ("qcow2", file))) {
         let file = Arc::new(file);
@@ -346,7 +350,14 @@ fn cases(raw: &[u8]) -> Vec<Case> {
                 Source::File => &[Fault::None, Fault::Truncate, Fault::Corrupt],
                 _ => &NETWORK,
             };
-            cases.extend(faults.iter().map(|fault| Case { source, packing, file: file.clone(), fault: *fault }));
+            cases.extend(faults.iter().map(|fault| Case {
+                source,
+                packing,
+                file: file.clone(),
+                fault: *fault,
+                victim,
+                streams,
+            }));
         }
     }
     cases
@@ -354,13 +365,27 @@ fn cases(raw: &[u8]) -> Vec<Case> {
 
 #[test]
 fn every_fault_of_every_source_and_packing() {
-    if !root("every_fault_of_every_source_and_packing") {
-        return;
+    if root("every_fault_of_every_source_and_packing") {
+        check_all("1", 0, |_| true);
     }
+}
+
+#[test]
+fn every_fault_of_a_network_with_ranges_fetched_at_once() {
+    if root("every_fault_of_a_network_with_ranges_fetched_at_once") {
+        // The fault begins with the first answer, or with the second range.
+        for victim in [0, 2] {
+            check_all("4", victim, |case| case.source != Source::File);
+        }
+    }
+}
+
+fn check_all(streams: &'static str, victim: usize, which: impl Fn(&Case) -> bool) {
     let raw = image(5 * MIB, 512);
-    let cases = Mutex::new(cases(&raw));
-    let count = cases.lock().unwrap().len();
-    assert!(count > 150, "{count}");
+    let mut cases = cases(&raw, streams, victim);
+    cases.retain(which);
+    assert!(cases.len() > 150, "{}", cases.len());
+    let cases = Mutex::new(cases);
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

@@ -110,6 +110,11 @@ fn what_a_block_map_does_not_name_stays_when_that_was_asked_for() {
         assert_eq!(done.ok().log.contains("OLD DATA STAYS"), stays, "{}", done.log);
         disk.assert_table_is_clean();
     }
+    let disk = Loop::new(32 * MIB, 512);
+    let more = [("IMG_BMAP", map.as_str()), ("ZERO_MODE", "keep"), ("IMG_CHECKSUM", &sha256(&sparse))];
+    let done = write(&url, &disk, &more);
+    assert!(done.ok().log.contains("become zero") && !done.log.contains("OLD DATA"), "{}", done.log);
+    assert!(disk.bytes()[5 * MIB..20 * MIB].iter().all(|byte| *byte == 0), "the gap is not zero");
 }
 
 #[test]

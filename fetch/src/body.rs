@@ -18,6 +18,7 @@ use twox_hash::XxHash3_128;
 use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::error::{Error, Why};
+use crate::streams::{FIRST, Streams};
 use crate::{Framing, Response};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -36,6 +37,7 @@ pub struct Body {
     framing: Framing,
     validator: Option<String>,
     got: u64,
+    ranges: Ranges,
     /// Of everything got so far, to be compared when a server begins again; nothing when reading began elsewhere.
     seen: Option<Seen>,
     backoff: Backoff,
@@ -43,6 +45,17 @@ pub struct Body {
     is_fresh: bool,
     /// Answers in a row that ended without a byte more.
     stops: u32,
+}
+
+/// Whether several ranges of the file are fetched at once.
+#[derive(Debug)]
+enum Ranges {
+    /// As soon as the first answer has begun.
+    Wanted,
+    /// From [`FIRST`] on.
+    Running(Streams),
+    /// One connection does it all.
+    No,
 }
 
 /// The hash of some bytes.
@@ -122,7 +135,9 @@ fn begin(clients: Vec<Client>, current: usize, response: blocking::Response) -> 
     let seen = Some(Seen(XxHash3_128::new()));
     let response = Some(response);
     let (is_fresh, stops) = (true, 0);
-    let reader = Body { sources, current, response, framing, validator, got: 0, seen, backoff, is_fresh, stops };
+    let ranges = Ranges::Wanted;
+    let reader =
+        Body { sources, current, response, framing, validator, got: 0, ranges, seen, backoff, is_fresh, stops };
     Response { framing, reader }
 }
 
@@ -153,18 +168,15 @@ impl Read for Body {
             if buf.is_empty() || self.framing == Framing::Length(self.got) {
                 return Ok(0);
             }
-            let read = self.response.as_mut().map_or(Ok(0), |response| response.read(buf));
+            if let Some(n) = self.ranged(buf)? {
+                return Ok(n);
+            }
+            let most = self.room(buf.len());
+            let read = self.response.as_mut().map_or(Ok(0), |response| response.read(&mut buf[..most]));
             let interruption = match read {
                 Ok(0) if matches!(self.framing, Framing::Length(_)) => Interruption::none(),
                 Ok(n) => {
-                    self.got += n as u64;
-                    if n > 0 {
-                        (self.is_fresh, self.stops) = (false, 0);
-                        self.backoff.progress();
-                        if let Some(Seen(seen)) = &mut self.seen {
-                            seen.write(&buf[..n]);
-                        }
-                    }
+                    self.took(&buf[..n]);
                     return Ok(n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -177,6 +189,66 @@ impl Read for Body {
 }
 
 impl Body {
+    fn took(&mut self, bytes: &[u8]) {
+        self.got += bytes.len() as u64;
+        if !bytes.is_empty() {
+            (self.is_fresh, self.stops) = (false, 0);
+            self.backoff.progress();
+            if let Some(Seen(seen)) = &mut self.seen {
+                seen.write(bytes);
+            }
+        }
+    }
+
+    /// Never by several ranges.
+    pub(crate) fn stay_single(&mut self) {
+        self.ranges = Ranges::No;
+    }
+
+    /// How much may be read from the one answer: where the ranges begin it is left.
+    fn room(&self, most: usize) -> usize {
+        match self.ranges {
+            Ranges::Running(_) => most.min(FIRST.saturating_sub(self.got) as usize),
+            _ => most,
+        }
+    }
+
+    /// The next bytes from the ranges that are fetched at once. Where one of them is not what was asked for, one
+    /// connection goes on from there: that costs no attempt.
+    fn ranged(&mut self, buf: &mut [u8]) -> Result<Option<usize>, Error> {
+        if matches!(self.ranges, Ranges::Wanted) && self.got > 0 {
+            let tag = self.validator.as_deref().zip(self.total()).filter(|_| self.got < FIRST);
+            let streams = tag.and_then(|(tag, total)| Streams::start(self.client(), tag, total));
+            self.ranges = streams.map_or(Ranges::No, Ranges::Running);
+        }
+        let Ranges::Running(streams) = &mut self.ranges else { return Ok(None) };
+        if self.got < FIRST {
+            return Ok(None);
+        }
+        self.response = None;
+        if let Some(n) = streams.read(buf) {
+            self.took(&buf[..n]);
+            return Ok(Some(n));
+        }
+        self.stay_single();
+        let (url, got) = (self.client().shown(), self.got);
+        warn!("{url} cannot be fetched by ranges; going on with one connection after {got} bytes");
+        // The second attempt is for a server that answers ranges with something else.
+        for _ in 0..2 {
+            match self.attempt() {
+                Attempt::Resumed(response) => {
+                    self.response = Some(response);
+                    self.is_fresh = true;
+                    break;
+                }
+                Attempt::Failed(_) => {}
+                Attempt::Useless(error) if self.sources.len() == 1 => return Err(error),
+                Attempt::Useless(_) => self.sources[self.current].dead = true,
+            }
+        }
+        Ok(None)
+    }
+
     /// Goes on at `offset`, which the server has to allow.
     pub(crate) fn seek(&mut self, offset: u64) -> Result<(), Error> {
         self.seen = None;
@@ -212,6 +284,8 @@ impl Body {
 
     fn resume(&mut self, mut interruption: Interruption) -> Result<(), Error> {
         self.response = None;
+        // Another server may have other tags.
+        self.stay_single();
         loop {
             self.stops += u32::from(interruption.stopped);
             if self.stops >= STOPS.saturating_mul(self.sources.len() as u32) {

@@ -13,7 +13,7 @@ use crate::{Error, Options, redacted};
 
 const USER_AGENT: &str = concat!("ironhook/", env!("CARGO_PKG_VERSION"));
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     inner: blocking::Client,
     url: Url,

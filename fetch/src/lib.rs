@@ -11,6 +11,7 @@ pub mod push;
 mod ranged;
 mod redact;
 pub mod registry;
+mod streams;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use error::{Error, Why};
 pub use layout::layouts;
 pub use ranged::Ranged;
 pub use redact::redacted;
+pub use streams::MOST as MOST_STREAMS;
 
 /// How to fetch. Proxies come from the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`).
 #[derive(Clone, Debug)]
@@ -36,6 +38,9 @@ pub struct Options {
     pub patience: Duration,
     /// How often at most, within that.
     pub retries: Option<u32>,
+    /// How many ranges of a file are fetched at once, at most [`MOST_STREAMS`]: 1 is one answer from its start to its end.
+    /// More only where a server has ranges and a strong tag for the file.
+    pub streams: usize,
     /// Sent with every request for a file, to mirrors and where redirects lead too; not to registries.
     pub headers: Vec<(String, Secret)>,
 }
@@ -48,6 +53,7 @@ impl Default for Options {
             stall: Duration::from_secs(30),
             patience: Duration::from_secs(600),
             retries: None,
+            streams: 1,
             headers: Vec::new(),
         }
     }

@@ -29,7 +29,8 @@ impl Ranged {
 
     /// Of an answer that is at hand.
     pub(crate) fn begin(response: Response) -> Result<Self, Error> {
-        let Response { framing, reader } = response;
+        let Response { framing, mut reader } = response;
+        reader.stay_single();
         match framing {
             Framing::Length(length) if reader.is_recognisable() => Ok(Self { body: reader, length, lost: false }),
             _ => Err(reader.refused(Why::NoValidator)),

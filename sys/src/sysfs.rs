@@ -71,7 +71,7 @@ pub enum Error {
 }
 
 fn gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// A whole disk.
@@ -150,6 +150,8 @@ impl Sysfs {
     fn unless_gone<T>(&self, name: &str, found: Result<T, Error>) -> Result<Option<T>, Error> {
         match found {
             Ok(found) => Ok(Some(found)),
+            // The kernel's own word for it: by now there may be a new one of that name.
+            Err(Error::Read { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(Error::Read { source, .. }) if gone(&source) && !self.node(name).join("dev").exists() => Ok(None),
             Err(error) => Err(error),
         }

@@ -50,8 +50,12 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
         );
     }
     if wish.how.zeros == Zeros::Keep {
-        report.plan("leave what the disk has where the block map names nothing");
-        report.warn("ZERO_MODE=keep: OLD DATA STAYS on the disk in the gaps of the block map");
+        if source.has_gaps() {
+            report.plan("leave what the disk has where the block map names nothing");
+            report.warn("ZERO_MODE=keep: OLD DATA STAYS on the disk in the gaps of the block map");
+        } else {
+            report.plan("the gaps of the block map become zero: ZERO_MODE=keep is for raw images without a digest");
+        }
     }
     preserving(context, &wish, &source, &found)?;
     if wish.dry_run {

@@ -215,6 +215,20 @@ impl Table {
         self.header.crc32_parts = crc_of(&self.entries);
     }
 
+    /// Sets one entry to the bytes of another table's.
+    pub fn copy(&mut self, number: u32, other: &Self, was: u32) -> Result<(), Error> {
+        let place = |number: u32| {
+            let start = number.saturating_sub(1) as usize * ENTRY as usize;
+            start..start + ENTRY as usize
+        };
+        let capacity = self.capacity();
+        let missing = |number| Error::NoSlot { number, capacity };
+        let bytes = other.entries.get(place(was)).ok_or_else(|| missing(was))?;
+        self.entries.get_mut(place(number)).ok_or_else(|| missing(number))?.copy_from_slice(bytes);
+        self.header.crc32_parts = crc_of(&self.entries);
+        Ok(())
+    }
+
     /// Sets one entry, whatever was there.
     pub fn set(&mut self, number: u32, partition: &Partition) -> Result<(), Error> {
         if !(1..=self.capacity()).contains(&number) {

@@ -256,6 +256,7 @@ impl Kept {
 
     /// Adds them to the table of the image, under their own numbers where these are free.
     pub fn add_to(&self, table: &mut Table) -> Result<Vec<Placed>, Failed> {
+        let Some(of_disk) = &self.table else { return Ok(Vec::new()) };
         let of_image = table.partitions()?;
         let end = of_image.iter().max_by_key(|(_, partition)| partition.last_lba);
         let mut placed = Vec::new();
@@ -282,7 +283,7 @@ impl Kept {
                     above.find(|number| !used(number) && !taken(number)).unwrap_or(table.capacity() + 1)
                 }
             };
-            table.set(number, partition)?;
+            table.copy(number, of_disk, *was)?;
             placed.push(Placed { was: *was, number, name: kept });
         }
         Ok(placed)

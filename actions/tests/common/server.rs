@@ -23,24 +23,28 @@ pub struct Faults {
 pub fn serve(file: Vec<u8>, faults: Faults) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/disk.img", listener.local_addr().unwrap());
+    let file = std::sync::Arc::new(file);
     thread::spawn(move || {
         for peer in listener.incoming() {
             // A client that goes away is part of some tests.
-            let _ = answer(peer.unwrap(), &file, &faults);
+            let (file, faults, peer) = (file.clone(), faults.clone(), peer.unwrap());
+            thread::spawn(move || answer(peer, &file, &faults));
         }
     });
     url
 }
 
 fn answer(mut peer: TcpStream, file: &[u8], faults: &Faults) -> std::io::Result<()> {
-    let from = range(&peer)?;
+    let range = range(&peer)?;
+    let from = range.map(|(from, _)| from);
     if let Some(status) = faults.status {
         return write!(peer, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
-    let body = &file[from.unwrap_or(0)..];
+    let end = range.and_then(|(_, last)| last).map_or(file.len(), |last| file.len().min(last + 1));
+    let body = &file[from.unwrap_or(0)..end];
     match from {
         Some(from) => {
-            let last = file.len() - 1;
+            let last = end - 1;
             write!(peer, "HTTP/1.1 206 Partial\r\nContent-Range: bytes {from}-{last}/{}\r\n", file.len())?;
         }
         None => write!(peer, "HTTP/1.1 200 OK\r\n")?,
@@ -60,17 +64,17 @@ fn answer(mut peer: TcpStream, file: &[u8], faults: &Faults) -> std::io::Result<
     Ok(())
 }
 
-/// The first byte asked for.
-fn range(peer: &TcpStream) -> std::io::Result<Option<usize>> {
-    let mut from = None;
+/// The first byte asked for, and the last one.
+fn range(peer: &TcpStream) -> std::io::Result<Option<(usize, Option<usize>)>> {
+    let mut asked = None;
     for line in BufReader::new(peer).lines() {
         let line = line?.to_ascii_lowercase();
         if line.is_empty() {
             break;
         }
         if let Some(range) = line.strip_prefix("range: bytes=") {
-            from = range.trim_end_matches('-').parse().ok();
+            asked = range.split_once('-').and_then(|(from, last)| Some((from.parse().ok()?, last.parse().ok())));
         }
     }
-    Ok(from)
+    Ok(asked)
 }

@@ -61,6 +61,11 @@ pub const INPUTS: &[Input] = &[
         "false",
         "Refused when true: name the authority of the registry by CA_BUNDLE, or use PLAIN_HTTP.",
     ),
+    or(
+        "FETCH_STREAMS",
+        "1",
+        "Fetch so many ranges of the file at once, 1 to 8, where the server has ranges and a strong ETag; each takes 1.5 MiB of memory. For paths where one connection is slow.",
+    ),
     or("STALL_TIMEOUT_SECONDS", "30", "How long the server may send nothing."),
     or("RETRY_ENABLED", "true", "Take up a broken transfer again."),
     or("RETRY_DURATION_MINUTES", "10", "How long to try again without any progress."),
@@ -75,7 +80,7 @@ pub const INPUTS: &[Input] = &[
     or(
         "ZERO_MODE",
         "punch",
-        "punch: zeros are made by the device where it proves to do so; write: they are written; keep: what IMG_BMAP does not name of a raw image that is not packed stays as it is on the disk, old data too.",
+        "punch: zeros are made by the device where it proves to do so; write: they are written; keep: what IMG_BMAP does not name of a raw image (not packed, without a digest besides those of the map) stays as it is on the disk, old data too.",
     ),
     or(
         "WRITE_MODE",

@@ -152,7 +152,11 @@ fn options(r: &mut Reader<'_>) -> Options {
     let patience = if is_retried { patience } else { Duration::ZERO };
     let retries = r.optional("RETRIES", input::number);
     let headers = r.optional("HTTP_HEADERS", input::headers).unwrap_or_default();
-    Options { ca_file, stall, patience, retries, headers, ..Options::default() }
+    let streams = r.value("FETCH_STREAMS", |text| match input::number(text)? as usize {
+        streams @ 1..=fetch::MOST_STREAMS => Ok(streams),
+        _ => Err(format!("{text:?} is not from 1 to {}", fetch::MOST_STREAMS)),
+    });
+    Options { ca_file, stall, patience, retries, headers, streams, ..Options::default() }
 }
 
 fn place(r: &mut Reader<'_>, called: &str, options: &Options) -> Option<Place> {
