@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::Instant;
 
 use common::{Loop, MIB, image, instants, killed, root, run, tool};
 
@@ -80,7 +80,9 @@ fn a_killed_wipe_never_leaves_a_table_over_wiped_partitions() {
     let before = disk.bytes();
     let env = [("DISK", disk.path()), ("WAIT_DEVICE_SECONDS", "0")];
     let (mut at_work, mut late) = (0, 0);
-    for after in instants(Duration::from_millis(120)).take(60) {
+    let begun = Instant::now();
+    wipe(disk.path(), "metadata").ok();
+    for after in instants(begun.elapsed()).take(60) {
         // As before the wipe, for the kernel too.
         disk.file.write_all_at(&before, 0).unwrap();
         tool("blockdev", &["--flushbufs", disk.path()]);

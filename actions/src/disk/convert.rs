@@ -151,3 +151,7 @@ fn unit(bytes: &[u8; LOOK]) -> Option<(&'static str, u32)> {
     }
     None
 }
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

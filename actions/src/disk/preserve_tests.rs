@@ -1,3 +1,5 @@
+//! Terms, gaps, numbers and conflicts, without a disk.
+
 use super::*;
 use gpt::partition_types::LINUX_FS;
 use std::io::Cursor;
