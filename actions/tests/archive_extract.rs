@@ -178,6 +178,33 @@ fn a_transfer_that_breaks_is_taken_up_again() {
 }
 
 #[test]
+fn an_archive_is_fetched_as_an_image_is() {
+    if !root("an_archive_is_fetched_as_an_image_is") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("from/var")).unwrap();
+    let large: Vec<u8> = (0..6 * MIB).map(|n| ((n * 31) >> 9) as u8).collect();
+    fs::write(dir.path().join("from/var/large"), &large).unwrap();
+    let tar = rootfs(dir.path());
+    let sum = sha256(&tar);
+    let disk = formatted(512);
+    let gone = serve(Vec::new(), Faults { status: Some("404 Not Found"), ..Faults::default() });
+    let busy = serve(Vec::new(), Faults { status: Some("503 Busy"), ..Faults::default() });
+    let failure = extract("archive-extract", &disk, &busy, &[("TARFILE_CHECKSUM", &sum), ("RETRIES", "1")]);
+    assert!(failure.failure().one_line().contains("503"), "{failure:?}");
+    let failure = extract("archive-extract", &disk, "/x.tar", &[("TARFILE_CHECKSUM", &sum), ("MIRRORS", &gone)]);
+    assert!(failure.failure().message.contains("MIRRORS are for a file of a web server"), "{failure:?}");
+    let mirror = serve(tar, Faults::default());
+    let more = [("TARFILE_CHECKSUM", sum.as_str()), ("MIRRORS", &mirror), ("FETCH_STREAMS", "4")];
+    extract("archive-extract", &disk, &gone, &more).ok();
+    mounted(&disk, |at| {
+        assert_extracted(at);
+        assert!(fs::read(at.join("var/large")).unwrap() == large, "other bytes");
+    });
+}
+
+#[test]
 fn several_file_systems_make_one_tree() {
     if !root("several_file_systems_make_one_tree") {
         return;

@@ -7,6 +7,7 @@ pub mod disk_partition;
 pub mod disk_wipe;
 pub mod file_write;
 pub mod image_write;
+pub mod transfer;
 
 use sys::sysfs::Sysfs;
 

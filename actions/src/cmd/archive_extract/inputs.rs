@@ -10,6 +10,9 @@ use spec::Secret;
 
 use crate::archive::extract::Preserve;
 use crate::archive::rules;
+use crate::cmd::transfer::{
+    self, CA_BUNDLE, FETCH_STREAMS, HTTP_HEADERS, MIRRORS, RETRIES, RETRY_BUDGET_SECONDS, STALL_TIMEOUT_SECONDS,
+};
 use crate::image::checksum::{self, Promise};
 use crate::image::format::Packing;
 use crate::image::proof::{self, Proof, Signed};
@@ -56,13 +59,18 @@ pub const INPUTS: &[Input] = &[
     optional("REGISTRY_USERNAME", "Who asks a registry; only together with REGISTRY_PASSWORD."),
     optional("REGISTRY_PASSWORD", "His password or token."),
     or("PLAIN_HTTP", "false", "The registry speaks HTTP without TLS."),
-    optional("CA_BUNDLE", "PEM file of certificate authorities to trust besides the well-known ones."),
-    or("STALL_TIMEOUT_SECONDS", "30", "How long the server may send nothing."),
+    MIRRORS,
+    CA_BUNDLE,
+    HTTP_HEADERS,
+    FETCH_STREAMS,
+    STALL_TIMEOUT_SECONDS,
     or(
         "HTTP_CLIENT_TIMEOUT_MINUTES",
         "5",
         "How long to try again without any progress; the transfer as a whole may take longer.",
     ),
+    RETRY_BUDGET_SECONDS,
+    RETRIES,
     WAIT_DEVICE_SECONDS,
     DRY_RUN,
 ];
@@ -115,13 +123,8 @@ pub struct Wish {
 /// Reads it.
 pub fn read(lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let mut r = Reader::new(INPUTS, lookup);
-    let ca_file = r.optional("CA_BUNDLE", input::path);
-    let stall = r.value("STALL_TIMEOUT_SECONDS", input::seconds);
-    if stall.is_zero() {
-        r.problem("STALL_TIMEOUT_SECONDS must be at least 1");
-    }
     let patience = r.value("HTTP_CLIENT_TIMEOUT_MINUTES", input::minutes);
-    let fetch = Fetch { ca_file, stall, patience, ..Fetch::default() };
+    let fetch = transfer::options(&mut r, patience);
     let (what, is_unproven) = what(&mut r, &fetch);
     let targets = targets(&mut r);
     let base = r.value("DEST_PATH", below);
@@ -153,6 +156,7 @@ fn what(r: &mut Reader<'_>, fetch: &Fetch) -> (Option<What>, bool) {
         (None, None) if !r.has_problems() => r.problem("ARCHIVE_URL or OCI_IMAGE is required"),
         (None, None) => {}
         (None, Some(reference)) => {
+            transfer::no_mirrors(r);
             if content.is_some() || published.is_some() || signature.is_some() || packing.is_some() {
                 r.problem(
                     "an OCI_IMAGE is proven by its digests: name it as <name>@sha256:<hex> instead of a checksum",
@@ -166,10 +170,7 @@ fn what(r: &mut Reader<'_>, fetch: &Fetch) -> (Option<What>, bool) {
             if is_unproven && !is_waived && !r.has_problems() {
                 r.problem("TARFILE_CHECKSUM or ARCHIVE_CHECKSUM is required, or INSECURE_NO_TARFILE_CHECKSUM_VERIFICATION=true");
             }
-            let place = match url.strip_prefix("file://").unwrap_or(&url) {
-                path if path.starts_with('/') => Place::File(path.into()),
-                _ => Place::Web(vec![url]),
-            };
+            let place = transfer::place(r, url);
             let proof = Proof { checksum: published.unwrap_or_default(), signature };
             return (Some(What::Archive { place, proof, content: content.unwrap_or_default(), packing }), is_unproven);
         }

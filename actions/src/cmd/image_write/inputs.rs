@@ -1,5 +1,8 @@
 //! The inputs of `image-write`, as its help and the manual show them. Must not read them.
 
+use crate::cmd::transfer::{
+    CA_BUNDLE, FETCH_STREAMS, HTTP_HEADERS, MIRRORS, RETRIES, RETRY_BUDGET_SECONDS, STALL_TIMEOUT_SECONDS,
+};
 use crate::disk::consent::{EXCLUDE, FORCE};
 use crate::input::{ALLOW_REMOVABLE, DEST_DISK, DRY_RUN, Input, Presence, WAIT_DEVICE_SECONDS, optional, or};
 
@@ -20,7 +23,7 @@ pub const INPUTS: &[Input] = &[
               Raw, or raw packed by gzip, bzip2, xz, zstd or lz4, or qcow2. Under the name oci2disk a reference without oci://.",
     },
     DEST_DISK,
-    optional("MIRRORS", "More URLs of the same file, separated by spaces: each takes over where another one fails."),
+    MIRRORS,
     optional(
         "IMG_CHECKSUM",
         "sha256:<hex> or sha512:<hex>, or the URL of a file of digests that names the image; none waives the check. Required, but with a signature or under the older names.",
@@ -51,8 +54,8 @@ pub const INPUTS: &[Input] = &[
     ),
     optional("TAR_MEMBER", "The image is this file of a tar archive, which may be packed."),
     or("VERIFY", "sample", "How much is read back from the disk and compared: none, sample or full."),
-    optional("CA_BUNDLE", "PEM file of certificate authorities to trust besides the well-known ones."),
-    optional("HTTP_HEADERS", "Headers for every request to a web server, also a mirror: lines of <name>: <value>."),
+    CA_BUNDLE,
+    HTTP_HEADERS,
     optional("REGISTRY_USERNAME", "Who asks a registry; only together with REGISTRY_PASSWORD."),
     optional("REGISTRY_PASSWORD", "His password or token."),
     or("PLAIN_HTTP", "false", "The registry speaks HTTP without TLS."),
@@ -61,16 +64,12 @@ pub const INPUTS: &[Input] = &[
         "false",
         "Refused when true: name the authority of the registry by CA_BUNDLE, or use PLAIN_HTTP.",
     ),
-    or(
-        "FETCH_STREAMS",
-        "1",
-        "Fetch so many ranges of the file at once, 1 to 8, where the server has ranges and a strong ETag; each takes 1.5 MiB of memory. For paths where one connection is slow.",
-    ),
-    or("STALL_TIMEOUT_SECONDS", "30", "How long the server may send nothing."),
+    FETCH_STREAMS,
+    STALL_TIMEOUT_SECONDS,
     or("RETRY_ENABLED", "true", "Take up a broken transfer again."),
     or("RETRY_DURATION_MINUTES", "10", "How long to try again without any progress."),
-    optional("RETRY_BUDGET_SECONDS", "The same in seconds, when set."),
-    optional("RETRIES", "How often at most to try again without any progress; 0 is never."),
+    RETRY_BUDGET_SECONDS,
+    RETRIES,
     or(
         "WIPE_STALE",
         "true",

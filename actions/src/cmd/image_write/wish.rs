@@ -7,6 +7,7 @@ use fetch::registry::{Access, Credential, Reference};
 use spec::Secret;
 
 use super::inputs::{IMAGE2DISK, INPUTS, OCI2DISK, QEMUIMG2DISK};
+use crate::cmd::transfer;
 use crate::disk::consent::Consent;
 use crate::disk::fit::Change;
 use crate::disk::grow::Which;
@@ -141,27 +142,15 @@ fn queue(text: &str) -> Result<usize, String> {
 }
 
 fn options(r: &mut Reader<'_>) -> Options {
-    let ca_file = r.optional("CA_BUNDLE", input::path);
-    let stall = r.value("STALL_TIMEOUT_SECONDS", input::seconds);
-    if stall.is_zero() {
-        r.problem("STALL_TIMEOUT_SECONDS must be at least 1");
-    }
     let is_retried = r.value("RETRY_ENABLED", input::boolean);
     let minutes = r.value("RETRY_DURATION_MINUTES", input::minutes);
-    let patience = r.optional("RETRY_BUDGET_SECONDS", input::seconds).unwrap_or(minutes);
-    let patience = if is_retried { patience } else { Duration::ZERO };
-    let retries = r.optional("RETRIES", input::number);
-    let headers = r.optional("HTTP_HEADERS", input::headers).unwrap_or_default();
-    let streams = r.value("FETCH_STREAMS", |text| match input::number(text)? as usize {
-        streams @ 1..=fetch::MOST_STREAMS => Ok(streams),
-        _ => Err(format!("{text:?} is not from 1 to {}", fetch::MOST_STREAMS)),
-    });
-    Options { ca_file, stall, patience, retries, headers, streams, ..Options::default() }
+    let options = transfer::options(r, minutes);
+    let patience = if is_retried { options.patience } else { Duration::ZERO };
+    Options { patience, ..options }
 }
 
 fn place(r: &mut Reader<'_>, called: &str, options: &Options) -> Option<Place> {
     let url = r.optional("IMG_URL", input::text);
-    let mirrors = r.optional("MIRRORS", input::text).unwrap_or_default();
     let user = r.optional("REGISTRY_USERNAME", input::text);
     let password = r.optional("REGISTRY_PASSWORD", input::text);
     let is_plain = r.value("PLAIN_HTTP", input::boolean);
@@ -174,10 +163,8 @@ fn place(r: &mut Reader<'_>, called: &str, options: &Options) -> Option<Place> {
     let url = url?;
     let is_web = url.starts_with("http://") || url.starts_with("https://");
     let reference = url.strip_prefix("oci://").or_else(|| (called == OCI2DISK && !is_web).then_some(url.as_str()));
-    if !mirrors.is_empty() && !is_web {
-        r.problem("MIRRORS are for an image of a web server");
-    }
     if let Some(text) = reference {
+        transfer::no_mirrors(r);
         let (name, title) = text.split_once('#').map_or((text, None), |(name, title)| (name, Some(title.to_owned())));
         return match Reference::parse(name) {
             Ok(reference) => {
@@ -196,12 +183,7 @@ fn place(r: &mut Reader<'_>, called: &str, options: &Options) -> Option<Place> {
             }
         };
     }
-    match url.strip_prefix("file://").unwrap_or(&url) {
-        path if path.starts_with('/') => Some(Place::File(path.into())),
-        _ => Some(Place::Web(
-            std::iter::once(url.as_str()).chain(mirrors.split_whitespace()).map(str::to_owned).collect(),
-        )),
-    }
+    Some(transfer::place(r, url))
 }
 
 /// What is promised, and whether its absence only is the custom of an old name.
