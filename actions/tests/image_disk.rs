@@ -83,6 +83,7 @@ fn a_partition_grows_by_its_label() {
     let disk = Loop::new(32 * MIB, 512);
     let failure = write(&url, &disk, &[("GROW_PARTITION", "label=roo")]).failure().clone();
     assert!(failure.message.contains("no partition with the label \"roo\""), "{failure:?}");
+    disk.assert_untouched();
     write(&url, &disk, &[("GROW_PARTITION", "root")]).ok();
     disk.assert_table_is_clean();
     let sectors: u64 = fs::read_to_string(disk.in_sysfs("1/size")).unwrap().trim().parse().unwrap();
@@ -184,7 +185,7 @@ fn what_cannot_grow_is_named() {
         ("partition_table", true),
         "{failure:?}"
     );
-    disk.assert_blank_ends();
+    disk.assert_untouched();
     // Its content is no file system: the disk is complete, and the error says so.
     let failure = write(&url, &disk, &[("GROW_FS", "true")]).failure().clone();
     assert!(failure.message.contains("is on the disk"), "{failure:?}");
@@ -230,6 +231,15 @@ fn a_dos_table_does_not_go_onto_sectors_of_4096_bytes() {
     assert!(disk.bytes()[..dos.len()] == dos);
     let other = Loop::new(16 * MIB, 512);
     write(&url, &other, &[]).ok();
+    // A GPT for other sectors is none to this disk, and cannot be changed.
+    let gpt = image(8 * MIB, 512);
+    let url = serve(gpt.clone(), Faults::default());
+    let disk = Loop::new(16 * MIB, 4096);
+    let ignore = ("SECTOR_SIZE_POLICY", "ignore");
+    assert_eq!(write(&url, &disk, &[ignore, ("GROW_PARTITION", "last")]).failure().code, "partition_table");
+    disk.assert_untouched();
+    write(&url, &disk, &[ignore]).ok();
+    assert!(disk.bytes()[..gpt.len()] == gpt);
 }
 
 #[test]

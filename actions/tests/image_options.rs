@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use common::server::{Faults, serve};
-use common::{Loop, MIB, block_map, gzip, image, root, run, sha256, tool, write, zstd};
+use common::{Loop, MIB, gzip, image, root, run, sha256, tool, write, zstd};
 
 #[test]
 fn an_image_is_packed_as_was_said_or_refused() {
@@ -87,34 +87,6 @@ fn one_file_of_an_archive_is_the_image() {
         assert!(["decode", "truncated", "fetch"].contains(&failure.code.as_str()), "{failure:?}");
         disk.assert_blank_ends();
     }
-}
-
-#[test]
-fn what_a_block_map_does_not_name_stays_when_that_was_asked_for() {
-    if !root("what_a_block_map_does_not_name_stays_when_that_was_asked_for") {
-        return;
-    }
-    let mut sparse = image(24 * MIB, 512);
-    sparse[5 * MIB..20 * MIB].fill(0);
-    // Zeros that the map names are part of the content.
-    sparse[3 * MIB..4 * MIB].fill(0);
-    let map = serve(block_map(&sparse, &[(0, 5 * MIB), (20 * MIB, 24 * MIB)]), Faults::default());
-    let url = serve(sparse.clone(), Faults::default());
-    for (mode, stays) in [("keep", true), ("punch", false)] {
-        let disk = Loop::new(32 * MIB, 512);
-        let done = write(&url, &disk, &[("IMG_BMAP", &map), ("ZERO_MODE", mode), ("VERIFY", "full")]);
-        let bytes = disk.bytes();
-        assert!(bytes[MIB..5 * MIB] == sparse[MIB..5 * MIB] && bytes[20 * MIB..23 * MIB] == sparse[20 * MIB..23 * MIB]);
-        let left = bytes[5 * MIB..20 * MIB].iter().all(|byte| *byte == if stays { 0xaa } else { 0 });
-        assert!(left, "{mode}: the gap is not as it should be");
-        assert_eq!(done.ok().log.contains("OLD DATA STAYS"), stays, "{}", done.log);
-        disk.assert_table_is_clean();
-    }
-    let disk = Loop::new(32 * MIB, 512);
-    let more = [("IMG_BMAP", map.as_str()), ("ZERO_MODE", "keep"), ("IMG_CHECKSUM", &sha256(&sparse))];
-    let done = write(&url, &disk, &more);
-    assert!(done.ok().log.contains("become zero") && !done.log.contains("OLD DATA"), "{}", done.log);
-    assert!(disk.bytes()[5 * MIB..20 * MIB].iter().all(|byte| *byte == 0), "the gap is not zero");
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn a_label_finds_it_where_the_image_has_its_number() {
     let before = disk.bytes();
     let url = serve(image(16 * MIB, 512), Faults::default());
     let failure = write(&url, &disk, &[("PRESERVE_PARTITIONS", "1")]).failure().clone();
-    assert!(failure.message.contains("name it by its label") && failure.message.contains("root"), "{failure:?}");
+    assert!(failure.message.contains("1 is also partition 1 (\"root\") of the image"), "{failure:?}");
     assert!(disk.bytes() == before, "a refused run changed the disk");
     for _ in 0..2 {
         let done = write(&url, &disk, &[("PRESERVE_PARTITIONS", "log")]);
@@ -130,7 +130,7 @@ fn what_cannot_be_preserved_is_refused_before_anything_is_written() {
     let cases = [
         (large.clone(), "data", "partition 2 (\"data\")", "partition 1 (\"root\")"),
         (zstd(&large), "log,data", "partition 2 (\"data\")", "partition 1 (\"root\")"),
-        (image(16 * MIB, 512), "root", "partition 1 (\"root\")", "they cannot both be on the disk"),
+        (image(16 * MIB, 512), "root", "label=root is also partition 1 (\"root\")", ""),
         (plain, "data", "does not begin with a GPT", ""),
     ];
     for (file, terms, kept, other) in cases {

@@ -209,12 +209,11 @@ fn eligible(consent: &Consent, context: &Context<'_>) -> Result<Vec<Found>, Fail
 fn wipe(disk: &Claimed, wish: &Wish, report: &Report) -> Result<(), Failed> {
     let size = disk.geometry.size;
     let failed = |what| move |source| Error::Device { what, path: disk.found().path.clone(), source };
-    let partitions = disk.found().disk.partitions.iter().filter(|_| disk.found().partition.is_none());
-    let ranges: Vec<_> = partitions.map(|p| (p.start, p.size)).filter(|(_, len)| *len > 0).collect();
-    // The ends first: whatever interrupts the rest leaves a disk that does not look whole. Where its partitions were is
-    // known from the kernel, to which the table is read again only at the end.
-    disk.blank(0, size)?;
-    for (start, len) in &ranges {
+    let ranges: Vec<_> = disk.partitions().into_iter().map(|range| (range.start, range.end - range.start)).collect();
+    // The head first: whatever interrupts the rest leaves a disk that does not look whole. The end, which still says where
+    // its partitions were, last, so that the next run finds them.
+    disk.behead()?;
+    for (start, len) in ranges.iter().chain([&(0, size)]) {
         disk.blank(*start, *len)?;
     }
     match wish.method {

@@ -9,12 +9,12 @@ use sys::block::Device;
 use crate::cmd::{Context, environment};
 use crate::disk::blank;
 use crate::disk::find::Found;
-use crate::disk::fit::rehearse;
+use crate::disk::fit::{Sectors, rehearse};
 use crate::disk::gpt::{Error as TableError, Table};
 use crate::disk::grow::{self, grow_file_system};
 use crate::disk::held::END;
 use crate::disk::preserve::{self, Kept};
-use crate::disk::target::{Claimed, Committed, Error as TargetError, Zeros, measure};
+use crate::disk::target::{Claimed, Committed, Error as TargetError, measure};
 use crate::failed::Failed;
 use crate::image::checksum::Promise;
 use crate::image::source::Source;
@@ -22,7 +22,7 @@ use crate::image::sums;
 use crate::report::size;
 use crate::table::Action;
 
-use wish::{Sectors, Wish};
+use wish::Wish;
 
 /// Its row of the table.
 pub const ACTION: Action = Action {
@@ -49,25 +49,17 @@ fn run(context: &Context<'_>) -> Result<(), Failed> {
             "the image looks packed and is written as it is; set COMPRESSED=true or DECOMPRESS=auto to unpack it",
         );
     }
-    if wish.how.zeros == Zeros::Keep {
-        if source.has_gaps() {
-            report.plan("leave what the disk has where the block map names nothing");
-            report.warn("ZERO_MODE=keep: OLD DATA STAYS on the disk in the gaps of the block map");
-        } else {
-            report.plan("the gaps of the block map become zero: ZERO_MODE=keep is for raw images without a digest");
-        }
-    }
-    preserving(context, &wish, &source, &found)?;
+    let planned = preserving(context, &wish, &source, &found)?;
     if wish.dry_run {
         return Ok(());
     }
-    write(context, &wish, source, found)
+    write(context, &wish, source, found, &planned)
 }
 
 /// What the plan says about partitions that stay; refuses what cannot stay beside the image.
-fn preserving(context: &Context<'_>, wish: &Wish, source: &Source, found: &Found) -> Result<(), Failed> {
+fn preserving(context: &Context<'_>, wish: &Wish, source: &Source, found: &Found) -> Result<Kept, Failed> {
     if wish.preserve.is_empty() {
-        return Ok(());
+        return Ok(Kept::default());
     }
     if found.partition.is_some() {
         return Err(preserve::Error::Partition { path: found.path.clone() }.into());
@@ -80,13 +72,13 @@ fn preserving(context: &Context<'_>, wish: &Wish, source: &Source, found: &Found
         context.report.warn(&format!("PRESERVE_PARTITIONS: {} has no partition {term}", path.display()));
     }
     if kept.is_empty() {
-        return Ok(());
+        return Ok(kept);
     }
     for placed in rehearse(source.head(), &device, geometry, &wish.change, &kept)?.placed {
         let moved = if placed.was == placed.number { String::new() } else { format!(" as number {}", placed.number) };
         context.report.plan(&format!("keep {} of {}{moved}", placed.name, path.display()));
     }
-    Ok(())
+    Ok(kept)
 }
 
 /// What the plan says about the proof.
@@ -105,12 +97,16 @@ fn promised(context: &Context<'_>, wish: &Wish) {
     }
 }
 
-fn write(context: &Context<'_>, wish: &Wish, mut source: Source, found: Found) -> Result<(), Failed> {
+fn write(context: &Context<'_>, wish: &Wish, mut source: Source, found: Found, planned: &Kept) -> Result<(), Failed> {
     let report = context.report;
     let mut claimed = Claimed::claim(wish.consent.free(found, context)?)?.written_by(wish.how.mode)?;
     fits(&source, &claimed, wish)?;
     if !wish.preserve.is_empty() {
-        let (kept, _) = Kept::choose(claimed.device(), claimed.geometry, &claimed.found().path, &wish.preserve)?;
+        let path = &claimed.found().path;
+        let (kept, _) = Kept::choose(claimed.device(), claimed.geometry, path, &wish.preserve)?;
+        if !kept.is_same(planned) {
+            return Err(preserve::Error::Changed { path: path.clone() }.into());
+        }
         if !kept.is_empty() {
             rehearse(source.head(), claimed.device(), claimed.geometry, &wish.change, &kept)?;
         }
@@ -162,17 +158,18 @@ fn fits(source: &Source, claimed: &Claimed, wish: &Wish) -> Result<(), Failed> {
     }
     let mut head = source.head().to_vec();
     head.resize(END as usize, 0);
-    if wish.sectors == Sectors::Ignore {
-        return Ok(());
-    }
-    if geometry.sector != 512 && blank::of_mbr(&head).is_some() {
+    let change = &wish.change;
+    if change.sectors != Sectors::Ignore && geometry.sector != 512 && blank::of_mbr(&head).is_some() {
         return Err(TableError::DosTable { has: geometry.sector }.into());
     }
+    let is_changed = change.grow.is_some() || change.new_guids;
     match Table::read(&mut std::io::Cursor::new(&mut head), geometry.sector) {
-        Err(TableError::SectorSize { .. }) if wish.sectors == Sectors::Convert => {
-            rehearse(&head, claimed.device(), geometry, &wish.change, &Kept::default()).map(drop)
+        Err(TableError::SectorSize { .. }) if change.sectors == Sectors::Convert => {
+            rehearse(&head, claimed.device(), geometry, change, &Kept::default()).map(drop)
         }
-        Err(error @ TableError::SectorSize { .. }) => Err(error.into()),
+        Err(error @ TableError::SectorSize { .. }) if change.sectors == Sectors::Refuse => Err(error.into()),
+        Err(TableError::SectorSize { .. }) | Ok(None) if is_changed => Err(grow::Error::NoTable.into()),
+        Ok(Some(table)) => Ok(change.grow.as_ref().map_or(Ok(()), |which| grow::find(&table, which).map(drop))?),
         // Anything else shows when the whole of it is there.
         _ => Ok(()),
     }

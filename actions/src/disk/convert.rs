@@ -40,6 +40,9 @@ pub enum Error {
         /// Where.
         byte: u64,
     },
+    /// The boot record has partitions, too.
+    #[error("the partition table cannot be converted: the image has a hybrid MBR, whose partitions count sectors, too")]
+    Hybrid,
     /// What is in a partition counts sectors, too.
     #[error(
         "the partition table was converted, but the {kind} in partition {number} has blocks of {has} bytes: it does not \
@@ -77,6 +80,9 @@ impl Coded for Error {
 /// The table for sectors of the size `to`, which is not yet on the disk; the one for the size `from` is gone from it.
 pub fn table(disk: &mut impl Disk, from: u32, to: u32) -> Result<Table, Failed> {
     let old = Table::read(disk, from)?.ok_or(TableError::Damaged)?;
+    if is_hybrid(disk)? {
+        return Err(Error::Hybrid.into());
+    }
     let mut new = Table::empty(disk, to)?;
     new.take_guid(&old);
     let (old_size, new_size) = (u64::from(from), u64::from(to));
@@ -105,6 +111,16 @@ pub fn table(disk: &mut impl Disk, from: u32, to: u32) -> Result<Table, Failed> 
     }
     erase(disk, old_size, old.usable().0)?;
     Ok(new)
+}
+
+/// Whether the boot record has partitions of its own beside the one that protects the table.
+fn is_hybrid(disk: &mut impl Disk) -> Result<bool, TableError> {
+    let failed = |source| TableError::Io { what: "read", source };
+    let mut record = [0; 512];
+    disk.seek(SeekFrom::Start(0)).map_err(failed)?;
+    disk.read_exact(&mut record).map_err(failed)?;
+    let kinds = (0..4).map(|n| record[446 + 16 * n + 4]);
+    Ok(record[510..] == [0x55, 0xaa] && kinds.into_iter().any(|kind| !matches!(kind, 0 | 0xee)))
 }
 
 /// Header and entries; the boot record before them stays.
@@ -139,9 +155,12 @@ fn unit(bytes: &[u8; LOOK]) -> Option<(&'static str, u32)> {
             () if bytes[3..11] == *b"EXFAT   " => return Some(("exFAT", 1u32.checked_shl(bytes[108].into())?)),
             () if bytes[3..11] == *b"NTFS    " => "NTFS",
             () if bytes[0x36..0x39] == *b"FAT" || bytes[0x52..0x55] == *b"FAT" => "FAT",
-            () => return None,
+            // Boot code in front of another file system.
+            () => "",
         };
-        return Some((kind, u16::from_le_bytes([bytes[11], bytes[12]]).into()));
+        if !kind.is_empty() {
+            return Some((kind, u16::from_le_bytes([bytes[11], bytes[12]]).into()));
+        }
     }
     if bytes[..4] == *b"XFSB" {
         return Some(("xfs", u16::from_be_bytes([bytes[102], bytes[103]]).into()));

@@ -21,8 +21,20 @@ pub struct Change {
     pub grow: Option<Which>,
     /// Every GUID is a new one.
     pub new_guids: bool,
-    /// It may be rewritten for the sectors of the disk.
-    pub is_converted: bool,
+    /// What is done when it was made for sectors of another size.
+    pub sectors: Sectors,
+}
+
+/// What is done with an image that was made for sectors of another size.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Sectors {
+    /// It is not written.
+    #[default]
+    Refuse,
+    /// It is written as it is.
+    Ignore,
+    /// Its table is rewritten.
+    Convert,
 }
 
 /// What came of it.
@@ -49,9 +61,11 @@ pub fn fit(
     let sector = geometry.sector;
     let mut view = View::new(held, device);
     let (table, was_for) = match Table::read(&mut view, sector) {
-        Err(TableError::SectorSize { of, .. }) if change.is_converted => {
+        Err(TableError::SectorSize { of, .. }) if change.sectors == Sectors::Convert => {
             (Some(convert::table(&mut view, of, sector)?), Some(of))
         }
+        // To this disk it is no table.
+        Err(TableError::SectorSize { .. }) if change.sectors == Sectors::Ignore => (None, None),
         table => (table?, None),
     };
     let Some(mut table) = table else {

@@ -119,7 +119,10 @@ impl Table {
                 Sign::Header(header) => {
                     signs = true;
                     if let Some(entries) = entries_of(disk, &header, size)? {
-                        return Ok(Some(Self { sector: size, last_lba, header, entries }));
+                        let table = Self { sector: size, last_lba, header, entries };
+                        if table.is_sound() {
+                            return Ok(Some(table));
+                        }
                     }
                 }
                 Sign::Damaged => signs = true,
@@ -130,6 +133,13 @@ impl Table {
             return Err(Error::SectorSize { of: other.as_u64() as u32, has: sector });
         }
         if signs { Err(Error::Damaged) } else { Ok(None) }
+    }
+
+    /// Whether every partition has a first and a last byte that can be counted.
+    fn is_sound(&self) -> bool {
+        let ends = |p: &Partition| p.last_lba.checked_add(1)?.checked_mul(self.sector()).filter(|end| *end < 1 << 63);
+        let sound = |p: &Partition| p.first_lba <= p.last_lba && ends(p).is_some();
+        self.partitions().is_ok_and(|all| all.values().all(sound))
     }
 
     /// An empty table for this disk.

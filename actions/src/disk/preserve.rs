@@ -73,13 +73,21 @@ pub enum Error {
         /// What is to be preserved.
         kept: String,
     },
-    /// The number would lead to another partition the next time.
-    #[error("{kept} is to be preserved by its number, which {of_image} of the image has: name it by its label")]
-    Number {
-        /// What is to be preserved.
-        kept: String,
-        /// Who has the number.
+    /// It would preserve that one the next time.
+    #[error(
+        "PRESERVE_PARTITIONS: {term} is also {of_image} of the image: name what is to be preserved by a label of its own"
+    )]
+    Both {
+        /// What the operator wrote.
+        term: Term,
+        /// What it fits, too.
         of_image: String,
+    },
+    /// Somebody was faster.
+    #[error("the partitions of {} changed while the plan was made; nothing was done", path.display())]
+    Changed {
+        /// The disk.
+        path: PathBuf,
     },
     /// They could not be told apart.
     #[error(
@@ -98,6 +106,7 @@ impl Coded for Error {
         match self {
             Self::Head { .. } => Code::DiskIo,
             Self::Partition { .. } => Code::BadInput,
+            Self::Changed { .. } => Code::DiskBusy,
             _ => Code::PartitionTable,
         }
     }
@@ -134,7 +143,8 @@ fn parse_term(term: &str) -> Result<Term, &'static str> {
     if term.is_empty() {
         return Err("is no partition");
     }
-    if !term.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
+    // A list with other separators would else be a label that no partition has, and none would be preserved.
+    if term.chars().any(|c| c.is_alphabetic() || "*?".contains(c)) {
         return Ok(Term::Label(term.to_owned()));
     }
     let (first, last) = term.split_once('-').unwrap_or((term, term));
@@ -158,15 +168,11 @@ impl Term {
 pub struct Kept {
     /// The disk's table without all the others.
     table: Option<Table>,
-    entries: BTreeMap<u32, Entry>,
+    /// What named them.
+    terms: Vec<Term>,
+    entries: BTreeMap<u32, Partition>,
     /// Bytes of the disk, in order.
     ranges: Vec<Range<u64>>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    partition: Partition,
-    by_number: bool,
 }
 
 /// One of them in the table of the image.
@@ -192,18 +198,8 @@ impl Kept {
         let all = table.partitions()?;
         let fitting = |term: &Term| all.iter().any(|(number, partition)| term.fits(*number, partition));
         let idle = terms.iter().filter(|term| !fitting(term)).cloned().collect();
-        let mut entries = BTreeMap::new();
-        for (number, partition) in all {
-            let fits = |is_number| {
-                let mut fitting = terms.iter().filter(|term| term.fits(number, &partition));
-                fitting.any(|term| matches!(term, Term::Numbers(..)) == is_number)
-            };
-            let (by_number, by_label) = (fits(true), fits(false));
-            if by_number || by_label {
-                // A label is enough to find it again.
-                entries.insert(number, Entry { by_number: by_number && !by_label, partition });
-            }
-        }
+        let named = |(number, partition): &(u32, Partition)| terms.iter().any(|term| term.fits(*number, partition));
+        let entries: BTreeMap<_, _> = all.into_iter().filter(named).collect();
         if entries.is_empty() {
             return Ok((Self::default(), idle));
         }
@@ -211,15 +207,20 @@ impl Kept {
         let mut ranges: Vec<_> =
             table.extents()?.into_iter().map(|extent| extent.start..extent.start + extent.length).collect();
         ranges.sort_by_key(|range| range.start);
-        if let Some((number, entry)) = entries.iter().find(|(_, e)| e.partition.first_lba * table.sector() < END) {
-            return Err(Error::InHead { kept: shown(*number, &entry.partition) }.into());
+        if let Some((number, entry)) = entries.iter().find(|(_, entry)| entry.first_lba * table.sector() < END) {
+            return Err(Error::InHead { kept: shown(*number, entry) }.into());
         }
-        Ok((Self { table: Some(table), entries, ranges }, idle))
+        Ok((Self { table: Some(table), terms: terms.to_vec(), entries, ranges }, idle))
     }
 
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether these are the same partitions in the same places.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.entries.keys().eq(other.entries.keys()) && self.ranges == other.ranges
     }
 
     /// Where the first of them begins, in bytes.
@@ -259,8 +260,13 @@ impl Kept {
         let Some(of_disk) = &self.table else { return Ok(Vec::new()) };
         let of_image = table.partitions()?;
         let end = of_image.iter().max_by_key(|(_, partition)| partition.last_lba);
+        for (number, partition) in &of_image {
+            if let Some(term) = self.terms.iter().find(|term| term.fits(*number, partition)) {
+                return Err(Error::Both { term: term.clone(), of_image: shown(*number, partition) }.into());
+            }
+        }
         let mut placed = Vec::new();
-        for (was, Entry { partition, by_number }) in &self.entries {
+        for (was, partition) in &self.entries {
             let kept = shown(*was, partition);
             if let Some((number, other)) = end.filter(|(_, other)| other.last_lba >= partition.first_lba) {
                 let (first, last, of_image) = (partition.first_lba, other.last_lba, shown(*number, other));
@@ -272,9 +278,6 @@ impl Kept {
             }
             let number = match of_image.get(was) {
                 None => *was,
-                Some(other) if *by_number => {
-                    return Err(Error::Number { kept, of_image: shown(*was, other) }.into());
-                }
                 Some(_) => {
                     let used = |number: &u32| of_image.contains_key(number) || self.entries.contains_key(number);
                     let taken = |number: &u32| placed.iter().any(|placed: &Placed| placed.number == *number);

@@ -21,18 +21,12 @@ const USELESS: u8 = 2;
 pub struct Disk<'a> {
     device: &'a Device,
     zeroing: AtomicU8,
-    leaves_holes: bool,
 }
 
 impl<'a> Disk<'a> {
     /// A device that is open around the page cache, or was never read through it.
     pub fn new(device: &'a Device, is_punched: bool) -> Self {
-        Self { device, zeroing: AtomicU8::new(if is_punched { UNTRIED } else { USELESS }), leaves_holes: false }
-    }
-
-    /// What the content passes over is not made zero.
-    pub fn leaving_holes(self, leaves_holes: bool) -> Self {
-        Self { leaves_holes, ..self }
+        Self { device, zeroing: AtomicU8::new(if is_punched { UNTRIED } else { USELESS }) }
     }
 
     /// Whether a hole reads as zeros. Only a device with a command for it gets here; some have one that does nothing.
@@ -58,10 +52,6 @@ impl Sink for Disk<'_> {
         self.device.sync().map_err(io::Error::other)
     }
 
-    fn leaves_holes(&self) -> bool {
-        self.leaves_holes
-    }
-
     fn can_zero(&self) -> bool {
         self.zeroing.load(Ordering::Relaxed) != USELESS
     }
@@ -73,7 +63,11 @@ impl Sink for Disk<'_> {
             _ => {}
         }
         let works = self.device.punch(offset, len)? && self.reads_zero(offset, len)?;
-        self.zeroing.store(if works { PROVEN } else { USELESS }, Ordering::Relaxed);
+        // Of several that try at once one failure counts for all.
+        match works {
+            true => drop(self.zeroing.compare_exchange(UNTRIED, PROVEN, Ordering::Relaxed, Ordering::Relaxed)),
+            false => self.zeroing.store(USELESS, Ordering::Relaxed),
+        }
         Ok(works)
     }
 }

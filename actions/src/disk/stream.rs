@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use sha2::{Digest, Sha256};
@@ -20,7 +20,7 @@ const WAITING: usize = 4;
 /// Threads that write, so that the disk has something to do while one of them looks for zeros.
 const WRITERS: usize = 2;
 /// All the memory a write takes.
-pub const MEMORY: usize = (WAITING + WRITERS) * CHUNK;
+pub const MEMORY: usize = (WAITING + WRITERS + 1) * CHUNK;
 /// A run of zeros shorter than this is written like anything else.
 pub const GRANULE: usize = 64 << 10;
 /// Bytes after which a thread has the disk put them out of its cache, which is not all left to the end then.
@@ -80,11 +80,6 @@ pub trait Sink: Sync {
 
     /// Whether [`Sink::zero`] may do something.
     fn can_zero(&self) -> bool {
-        false
-    }
-
-    /// Whether what the content passes over stays as it is on the disk.
-    fn leaves_holes(&self) -> bool {
         false
     }
 
@@ -149,9 +144,9 @@ impl From<Depth> for Way {
 }
 
 impl Way {
-    /// Bytes of its buffers.
+    /// Bytes of its buffers, that of zeros among them.
     pub fn memory(&self) -> usize {
-        (WAITING + self.queue) * self.block
+        (WAITING + self.queue + 1) * self.block
     }
 }
 
@@ -225,13 +220,14 @@ pub fn pump<C: Bytes + ?Sized>(
         // The receiver is two lines up.
         let _ = to_reader.send(Aligned::zeroed(block));
     }
+    let zeros = OnceLock::new();
     thread::scope(|scope| {
         let (to_writers, chunks) = channel();
         let chunks = Arc::new(Queue::new(Some(chunks)));
         let mut writers = Vec::new();
         for _ in 0..queue {
             let (to_reader, chunks) = (to_reader.clone(), Arc::clone(&chunks));
-            let writer = Writer { sink, sector: geometry.sector, block };
+            let writer = Writer { sink, sector: geometry.sector, block, zeros: &zeros };
             writers.push(scope.spawn(move || {
                 let written = writer.write_all(&chunks, &to_reader);
                 if let (Err(_), Ok(mut chunks)) = (&written, chunks.lock()) {
@@ -362,12 +358,14 @@ struct Writer<'a> {
     sink: &'a dyn Sink,
     sector: u32,
     block: usize,
+    /// A block of zeros, made when it is needed first.
+    zeros: &'a OnceLock<Aligned>,
 }
 
 impl Writer<'_> {
     /// Whoever is free takes the next chunk.
     fn write_all(&self, chunks: &Queue, buffers: &Sender<Aligned>) -> Result<Vec<Sample>, Error> {
-        let Self { sink, sector, block } = *self;
+        let Self { sink, sector, block, zeros } = *self;
         let mut samples = Vec::new();
         let mut unsettled = 0;
         let next = || chunks.lock().ok()?.as_ref()?.recv().ok();
@@ -385,9 +383,9 @@ impl Writer<'_> {
                     put_all(sink, sector, &piece, offset)?;
                     samples.extend(is_sample.then(|| Sample::of(offset, &piece)));
                 }
-                What::Zeros(_) if sink.leaves_holes() => {}
                 What::Zeros(len) => {
-                    put_zeros(sink, block, offset, len).map_err(|(at, source)| refused(sector, at, source))?;
+                    put_zeros(sink, || zeros.get_or_init(|| Aligned::zeroed(block)), offset, len)
+                        .map_err(|(at, source)| refused(sector, at, source))?;
                     if is_sample {
                         samples.push(Sample::of(offset, &vec![0; len.min(block as u64) as usize]));
                     }
@@ -420,11 +418,16 @@ fn put(sink: &dyn Sink, bytes: &[u8], offset: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn put_zeros(sink: &dyn Sink, block: usize, offset: u64, len: u64) -> Result<(), (u64, io::Error)> {
+fn put_zeros<'a>(
+    sink: &dyn Sink,
+    zeros: impl FnOnce() -> &'a Aligned,
+    offset: u64,
+    len: u64,
+) -> Result<(), (u64, io::Error)> {
     if sink.can_zero() && sink.zero(offset, len).map_err(|e| (offset, e))? {
         return Ok(());
     }
-    let zeros = Aligned::zeroed((block as u64).min(len) as usize);
+    let zeros = zeros();
     let mut at = offset;
     while at < offset + len {
         let part = zeros.len().min((offset + len - at) as usize);

@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A disk in memory that fails at one offset.
 struct Memory {
@@ -187,18 +188,25 @@ fn holes_of_the_content_become_zeros() {
     }
 }
 
-/// A disk that takes everything and keeps nothing.
-struct Forgets {
+/// A disk that fails once, at a write or when its cache is to be emptied, and else takes everything.
+struct FailsOnce {
     refuses: bool,
+    has_failed: AtomicBool,
 }
 
-impl Sink for Forgets {
+impl FailsOnce {
+    fn done(&self, fails: bool) -> io::Result<()> {
+        if fails && !self.has_failed.swap(true, Ordering::Relaxed) { Err(io::Error::other("gone")) } else { Ok(()) }
+    }
+}
+
+impl Sink for FailsOnce {
     fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
-        if self.refuses { Err(io::Error::other("gone")) } else { Ok(()) }
+        self.done(self.refuses)
     }
 
     fn settle(&self) -> io::Result<()> {
-        Err(io::Error::other("it was only in the cache"))
+        self.done(!self.refuses)
     }
 }
 
@@ -223,7 +231,10 @@ fn a_long_write_empties_the_cache_as_it_goes() {
 #[test]
 fn the_first_failure_ends_a_write_that_would_never_end() {
     let geometry = Geometry { size: 1 << 60, sector: 512 };
-    let write = |refuses| pump(&mut Endless, &Forgets { refuses }, geometry, Depth::None, &mut |_| ());
+    let write = |refuses| {
+        let sink = FailsOnce { refuses, has_failed: AtomicBool::new(false) };
+        pump(&mut Endless, &sink, geometry, Depth::None, &mut |_| ())
+    };
     assert!(matches!(write(true), Err(Error::Write { .. })));
     assert!(matches!(write(false), Err(Error::Settle(_))));
 }

@@ -17,7 +17,8 @@ use crate::disk::aligned::Aligned;
 use crate::disk::convert;
 use crate::disk::find::Found;
 use crate::disk::fit::{Change, Fitted, fit};
-use crate::disk::held::{END, Held, View};
+use crate::disk::gpt::Table;
+use crate::disk::held::{END, Held, View, Whole};
 use crate::disk::nodes::{self, Extent};
 use crate::disk::preserve::Kept;
 use crate::disk::sink;
@@ -158,8 +159,6 @@ pub enum Zeros {
     Punch,
     /// They are written.
     Write,
-    /// Where the content passes over them, the disk keeps what it has.
-    Keep,
 }
 
 /// How writes reach the device.
@@ -247,6 +246,32 @@ impl Claimed {
         self.device.sync().map_err(Error::Device)
     }
 
+    /// Zeroes the first bytes of the disk: nothing boots from it, and what it holds is still known from its end.
+    pub fn behead(&self) -> Result<(), Error> {
+        self.write("head", &Aligned::zeroed(END as usize), 0)?;
+        self.device.sync().map_err(Error::Device)
+    }
+
+    /// Where its partitions are, by the kernel and by its table, of which the kernel may have been told nothing since an
+    /// earlier run was interrupted. None of a partition.
+    pub fn partitions(&self) -> Vec<Range<u64>> {
+        if self.found.partition.is_some() {
+            return Vec::new();
+        }
+        let Geometry { size, sector } = self.geometry;
+        let sector = u64::from(sector);
+        // A damaged table names nothing.
+        let table = Table::read(&mut Whole::new(&self.device, size), sector as u32).ok().flatten();
+        let extents = table.and_then(|table| table.extents().ok()).unwrap_or_default();
+        let shown = self.found.disk.partitions.iter().map(|p| (p.start, p.size));
+        let all = shown.chain(extents.iter().map(|extent| (extent.start, extent.length)));
+        let whole = |(start, len): (u64, u64)| start / sector * sector..(start + len).min(size) / sector * sector;
+        let mut ranges: Vec<_> = all.map(whole).filter(|range| range.start < range.end).collect();
+        ranges.sort_unstable_by_key(|range| (range.start, range.end));
+        ranges.dedup();
+        ranges
+    }
+
     /// Takes what is on the disk out of reach, so that it no longer boots when the rest of it goes: both ends become zero,
     /// or those of a disk that has nothing but what is kept.
     fn forget(&self) -> Result<(), Failed> {
@@ -274,24 +299,22 @@ impl Claimed {
         self.forget()
     }
 
-    /// Blanks both ends of every partition that the kernel shows, so that nothing of them is found again.
-    fn forget_partitions(&self) -> Result<(), Error> {
-        let sector = u64::from(self.geometry.sector);
-        for partition in &self.found.disk.partitions {
-            let end = (partition.start + partition.size).min(self.geometry.size) / sector * sector;
-            let start = partition.start / sector * sector;
-            if start < end {
-                self.blank(start, end - start)?;
-            }
-        }
-        Ok(())
+    /// Blanks both ends of these partitions, so that nothing of them is found again.
+    fn forget_partitions(&self, partitions: &[Range<u64>]) -> Result<(), Error> {
+        partitions.iter().try_for_each(|range| self.blank(range.start, range.end - range.start))
     }
 
     /// Blanks the ends, then writes the body; success means that the content was whole.
     pub fn fill<C: Content>(self, content: &mut C, how: How, report: &Report) -> Result<Written, Failed> {
-        self.forget()?;
-        if how.is_stale_wiped && self.found.partition.is_none() {
-            self.forget_partitions()?;
+        let stale = if how.is_stale_wiped { self.partitions() } else { Vec::new() };
+        if self.kept.is_empty() {
+            // Interrupted here, the next run still finds them by the end of the disk.
+            self.behead()?;
+            self.forget_partitions(&stale)?;
+            self.forget()?;
+        } else {
+            self.forget()?;
+            self.forget_partitions(&stale)?;
         }
         self.reread()?;
         if how.is_discarded {
@@ -302,7 +325,6 @@ impl Claimed {
             report.progress("writing", done, total);
         };
         let sink = sink::Disk::new(self.raw(), how.zeros != Zeros::Write && self.direct.is_some());
-        let sink = sink.leaving_holes(how.zeros == Zeros::Keep);
         let mut beginning = Upto::new(content, self.kept.start());
         let streamed = pump(&mut beginning, &sink, self.geometry, how.way, &mut tick).and_then(|mut streamed| {
             let size = self.geometry.size;

@@ -198,11 +198,6 @@ impl Mapped {
         self.map.size
     }
 
-    /// Whether only what the map names is read.
-    pub fn has_gaps(&self) -> bool {
-        matches!(self.from, Origin::File(_))
-    }
-
     /// Bytes seen so far.
     pub fn position(&self) -> u64 {
         self.at

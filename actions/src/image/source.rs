@@ -359,11 +359,6 @@ impl Source {
         self.length
     }
 
-    /// Whether it passes over what its block map does not name, instead of reading zeros there.
-    pub fn has_gaps(&self) -> bool {
-        matches!(&self.decoder, Some(Decoder::Mapped(mapped)) if mapped.has_gaps())
-    }
-
     /// Whether it looks packed and is nevertheless taken as it is.
     pub fn is_written_as_is(&self) -> bool {
         self.written_as_is

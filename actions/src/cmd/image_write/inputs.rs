@@ -76,11 +76,7 @@ pub const INPUTS: &[Input] = &[
         "Also blank both ends of every partition that the disk has before, so that nothing of it is found later.",
     ),
     or("DISCARD_FIRST", "false", "Tell the device before all that nothing on it is needed, where it can be told so."),
-    or(
-        "ZERO_MODE",
-        "punch",
-        "punch: zeros are made by the device where it proves to do so; write: they are written; keep: what IMG_BMAP does not name of a raw image (not packed, without a digest besides those of the map) stays as it is on the disk, old data too.",
-    ),
+    or("ZERO_MODE", "punch", "punch: zeros are made by the device where it proves to do so; write: they are written."),
     or(
         "WRITE_MODE",
         "auto",

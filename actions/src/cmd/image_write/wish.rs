@@ -9,7 +9,7 @@ use spec::Secret;
 use super::inputs::{IMAGE2DISK, INPUTS, OCI2DISK, QEMUIMG2DISK};
 use crate::cmd::transfer;
 use crate::disk::consent::Consent;
-use crate::disk::fit::Change;
+use crate::disk::fit::{Change, Sectors};
 use crate::disk::grow::Which;
 use crate::disk::preserve::{self, Term};
 use crate::disk::stream::{CHUNK, Depth, GRANULE, MEMORY, Way};
@@ -40,22 +40,9 @@ pub struct Wish {
     pub change: Change,
     /// The file system in the partition that grows does, too.
     pub grow_fs: bool,
-    pub sectors: Sectors,
     pub progress: Duration,
     pub consent: Consent,
     pub dry_run: bool,
-}
-
-/// What is done with an image that was made for sectors of another size.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Sectors {
-    /// It is not written.
-    #[default]
-    Refuse,
-    /// It is written as it is.
-    Ignore,
-    /// Its table is rewritten.
-    Convert,
 }
 
 /// Reads it.
@@ -71,9 +58,6 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
     let member = r.optional("TAR_MEMBER", input::text);
     let map = r.optional("IMG_BMAP", input::text);
     let how = how(&mut r);
-    if how.zeros == Zeros::Keep && map.is_none() {
-        r.problem("ZERO_MODE=keep leaves what the block map of the image does not name: set IMG_BMAP");
-    }
     let preserve = r.optional("PRESERVE_PARTITIONS", preserve::parse).unwrap_or_default();
     let words = [("refuse", Sectors::Refuse), ("ignore", Sectors::Ignore), ("convert", Sectors::Convert)];
     let sectors = r.value("SECTOR_SIZE_POLICY", input::one_of(&words));
@@ -100,7 +84,6 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
         preserve,
         change,
         grow_fs,
-        sectors,
         progress,
         consent,
         dry_run,
@@ -109,7 +92,7 @@ pub fn read(called: &str, lookup: Lookup<'_>) -> Result<Wish, Problems> {
 
 fn how(r: &mut Reader<'_>) -> How {
     let depths = [("none", Depth::None), ("sample", Depth::Sample), ("full", Depth::Full)];
-    let zeros = [("punch", Zeros::Punch), ("write", Zeros::Write), ("keep", Zeros::Keep)];
+    let zeros = [("punch", Zeros::Punch), ("write", Zeros::Write)];
     let modes = [("auto", Mode::Auto), ("direct", Mode::Direct), ("buffered", Mode::Buffered)];
     let mut way = Way::from(r.value("VERIFY", input::one_of(&depths)));
     way.block = r.optional("BLOCK_SIZE", block).unwrap_or(way.block);
@@ -286,9 +269,9 @@ fn change(r: &mut Reader<'_>, sectors: Sectors, is_preserving: bool) -> (Change,
         is_fixed: r.value("GPT_FIX", input::boolean),
         grow: which.or_else(|| grow_fs.then_some(Which::Last)),
         new_guids: r.value("RANDOMIZE_GUIDS", input::boolean),
-        is_converted: sectors == Sectors::Convert,
+        sectors,
     };
-    if !change.is_fixed && (change.grow.is_some() || change.new_guids || change.is_converted || is_preserving) {
+    if !change.is_fixed && (change.grow.is_some() || change.new_guids || sectors == Sectors::Convert || is_preserving) {
         r.problem(
             "GPT_FIX=false leaves the partition table as it came: it goes with none of GROW_PARTITION, GROW_FS, \
              RANDOMIZE_GUIDS, PRESERVE_PARTITIONS and SECTOR_SIZE_POLICY=convert",
@@ -446,13 +429,12 @@ mod tests {
         assert_eq!(way(&[]), Ok((4 << 20, 2)));
         assert_eq!(way(&[("BLOCK_SIZE", "1MiB"), ("QUEUE_DEPTH", "16")]), Ok((1 << 20, 16)));
         for (pairs, word) in [
-            (&[("QUEUE_DEPTH", "3")][..], "24.0 MiB"),
-            (&[("BLOCK_SIZE", "2MiB"), ("QUEUE_DEPTH", "9")], "24.0 MiB"),
+            (&[("QUEUE_DEPTH", "3")][..], "28.0 MiB"),
+            (&[("BLOCK_SIZE", "2MiB"), ("QUEUE_DEPTH", "10")], "28.0 MiB"),
             (&[("BLOCK_SIZE", "1MiB"), ("VERIFY", "full")], "VERIFY=full"),
             (&[("BLOCK_SIZE", "100000")], "64KiB"),
             (&[("BLOCK_SIZE", "8MiB")], "4MiB"),
             (&[("QUEUE_DEPTH", "0")], "1 to 16"),
-            (&[("ZERO_MODE", "keep")], "IMG_BMAP"),
         ] {
             let problem = way(pairs).unwrap_err();
             assert!(problem.contains(word), "{problem}");
