@@ -30,7 +30,7 @@ pub struct Written {
 /// The part of a document that is checked.
 pub enum Spec {
     /// A machine.
-    Hardware(HardwareSpec),
+    Hardware(Box<HardwareSpec>),
     /// The text of a template, and the line of the file on which it begins.
     Template(String, usize),
     /// A workflow, and the line of its `spec`.
@@ -155,7 +155,7 @@ fn spec(kind: Kind, text: &str, offset: usize) -> Result<(Spec, Value), Problem>
         Kind::Hardware => {
             let (spec, _) = whole::<HardwareSpec>(text)?;
             let value = to_value(&spec)?;
-            Ok((Spec::Hardware(spec), value))
+            Ok((Spec::Hardware(Box::new(spec)), value))
         }
         Kind::Workflow => {
             let (spec, line) = whole::<WorkflowSpec>(text)?;
