@@ -80,4 +80,15 @@ fn file_systems_say_their_smallest_unit() {
     assert_eq!(with(&[(0x438, &[0x53, 0xef]), (0x418, &[2])]), Some(("ext4", 4096)));
     assert_eq!(with(&[(0x438, &[0x53, 0xef]), (0x418, &[200])]), None);
     assert_eq!(with(&[signed]), None);
+    // Boot code may stand before a file system that leaves room for it.
+    let booted: &[(usize, &[u8])] = &[signed, (0, &[0xeb]), (0x438, &[0x53, 0xef]), (0x418, &[0])];
+    assert_eq!(with(booted), Some(("ext4", 1024)));
+}
+
+#[test]
+fn a_boot_record_with_partitions_is_refused() {
+    let mut disk = image(512, &[(2048, 4095)]);
+    disk.get_mut()[446 + 16 + 4] = 0x0c;
+    let message = table(&mut disk, 512, 4096).unwrap_err().failure().message;
+    assert!(message.contains("hybrid MBR"), "{message}");
 }

@@ -200,6 +200,29 @@ fn a_power_loss_leaves_a_whole_table() {
     }
 }
 
+#[test]
+fn partitions_that_cannot_be_counted_make_no_table() {
+    let with = |first: u64, last: u64| {
+        let mut disk = cloud(8 * MIB, 512);
+        // The only copy, all of whose sums are right.
+        let backup = disk.len() - 33 * 512;
+        disk[backup..].fill(0);
+        let entry = (1024..).step_by(128).find(|at| disk[*at..at + 16].iter().any(|b| *b != 0)).unwrap();
+        disk[entry + 32..entry + 40].copy_from_slice(&first.to_le_bytes());
+        disk[entry + 40..entry + 48].copy_from_slice(&last.to_le_bytes());
+        let entries = crc_of(&disk[1024..1024 + 128 * 128]);
+        disk[600..604].copy_from_slice(&entries.to_le_bytes());
+        disk[528..532].fill(0);
+        let crc = crc_of(&disk[512..604]);
+        disk[528..532].copy_from_slice(&crc.to_le_bytes());
+        Table::read(&mut Cursor::new(disk), 512)
+    };
+    assert!(with(3000, 3001).unwrap().is_some());
+    for (first, last) in [(3000, u64::MAX), ((1 << 55) + 3000, (1 << 55) + 3001), (3001, 3000)] {
+        assert!(matches!(with(first, last), Err(Error::Damaged)), "{first} to {last}");
+    }
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
     #[test]
