@@ -461,7 +461,7 @@ fn validator(headers: &HeaderMap) -> Option<String> {
     text(headers, ETAG).filter(|tag| tag.starts_with('"')).or_else(|| text(headers, LAST_MODIFIED))
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 

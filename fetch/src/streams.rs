@@ -9,8 +9,9 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE, RANGE};
+use reqwest::header::{CONTENT_RANGE, ETAG, IF_RANGE, RANGE};
 
+use crate::body::text;
 use crate::client::Client;
 
 /// The most that may be asked for.
@@ -127,8 +128,8 @@ impl Worker {
         let sent = |name| text(response.headers(), name);
         let wanted = format!("bytes {from}-{last}/{}", self.file.total);
         let is_it = response.status() == StatusCode::PARTIAL_CONTENT
-            && sent(ETAG) == Some(&self.file.tag)
-            && sent(CONTENT_RANGE) == Some(&wanted);
+            && sent(ETAG).as_ref() == Some(&self.file.tag)
+            && sent(CONTENT_RANGE).as_ref() == Some(&wanted);
         if !is_it {
             return Err(());
         }
@@ -156,8 +157,4 @@ impl Worker {
             _ => Err(()),
         }
     }
-}
-
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
 }

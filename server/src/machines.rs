@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::apply::stored;
 use crate::netboot::Seen;
-use crate::objects::hardware::{Dhcp, HardwareSpec, Instance, Interface};
+use crate::objects::hardware::{Dhcp, HardwareSpec, Interface};
 use crate::objects::workflow::{State, WorkflowSpec, WorkflowStatus};
 use crate::objects::{Key, Kind, Object};
 use crate::store::{Store, StoreError};
@@ -156,11 +156,6 @@ impl Machines {
 }
 
 impl Record {
-    /// The machine as its tenant has it.
-    fn instance(&self) -> Option<&Instance> {
-        self.spec.metadata.as_ref()?.instance.as_ref()
-    }
-
     /// Its first MAC address, for what is told about it.
     pub fn mac(&self) -> Option<Mac> {
         self.spec.interfaces.iter().find_map(|i| i.dhcp.as_ref()?.mac)
@@ -171,19 +166,19 @@ impl Record {
         let toggled = self.waiting.as_ref().is_some_and(|waiting| waiting.toggled);
         let ipxe = netboot.ipxe.clone().unwrap_or_default();
         let some = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-        let instance = self.instance().cloned().unwrap_or_default();
+        let instance = self.spec.instance();
         let labelled = self.labels.get(ALWAYS).is_some_and(|value| value == "true");
         Machine {
             name: self.key.id(),
             mac,
             lease: if interface.disable_dhcp { None } else { self.lease(dhcp) },
             allow_pxe: netboot.allow_pxe.unwrap_or(false) || toggled,
-            always_netboot: labelled || instance.always_pxe.unwrap_or(false),
+            always_netboot: labelled || instance.and_then(|i| i.always_pxe).unwrap_or(false),
             arch: dhcp.arch.clone().filter(|arch| !arch.is_empty()).unwrap_or_else(|| ARCH.into()),
             labels: self.labels.clone(),
-            instance: some(instance.state),
+            instance: some(instance.and_then(|i| i.state.clone())),
             workflow: self.workflow(),
-            custom: some(instance.ipxe_script_url)
+            custom: some(instance.and_then(|i| i.ipxe_script_url.clone()))
                 .map(Custom::Url)
                 .or_else(|| some(ipxe.contents).map(Custom::Script))
                 .or_else(|| some(ipxe.url).map(Custom::Url)),
@@ -247,7 +242,7 @@ impl Record {
 impl Record {
     /// What the Hardware says, and of the machine's name and address what its instance says, as metadata does.
     fn lease(&self, dhcp: &Dhcp) -> Option<Lease> {
-        let instance = self.instance();
+        let instance = self.spec.instance();
         let name = instance.and_then(|instance| instance.hostname.clone());
         let some = |name: &String| !name.is_empty();
         let (address, netmask, gateway) = match &dhcp.ip {
@@ -319,7 +314,7 @@ impl Index {
             self.by_mac.extend(dhcp.mac.map(|mac| (mac, at)));
             self.by_address.extend(dhcp.ip.as_ref().map(|ip| (ip.address, at)));
         }
-        let instance = spec.metadata.as_ref().and_then(|m| m.instance.as_ref());
+        let instance = spec.instance();
         for ip in instance.iter().flat_map(|i| &i.ips).filter_map(|ip| ip.address) {
             self.by_address.entry(ip).or_insert(at);
         }

@@ -115,7 +115,7 @@ fn known(machines: &Machines, ConnectInfo(peer): Peer, path: &str) -> Result<Arc
 }
 
 fn instance(spec: &HardwareSpec) -> Instance {
-    spec.metadata.as_ref().and_then(|m| m.instance.clone()).unwrap_or_default()
+    spec.instance().cloned().unwrap_or_default()
 }
 
 /// The text at a path: a value, or the sorted names of a directory; values that are not set are empty.

@@ -250,10 +250,15 @@ pub struct InstanceIp {
 }
 
 impl HardwareSpec {
+    /// The machine as its tenant has it.
+    pub fn instance(&self) -> Option<&Instance> {
+        self.metadata.as_ref()?.instance.as_ref()
+    }
+
     /// Who the worker of this machine can say it is.
     pub fn worker_ids(&self) -> Vec<String> {
         let macs = self.interfaces.iter().filter_map(|i| i.dhcp.as_ref()?.mac).map(|mac| mac.to_string());
-        let instance = self.metadata.as_ref().and_then(|m| m.instance.as_ref()).and_then(|i| i.id.clone());
+        let instance = self.instance().and_then(|i| i.id.clone());
         macs.chain(self.agent_id.iter().chain(&instance).map(|id| canonical_worker(id))).collect()
     }
 }

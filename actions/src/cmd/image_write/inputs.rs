@@ -86,7 +86,7 @@ pub const INPUTS: &[Input] = &[
     or(
         "QUEUE_DEPTH",
         "2",
-        "Writes at the same time, 1 to 16; this and 4 more blocks of BLOCK_SIZE must not exceed 24 MiB of memory.",
+        "Writes at the same time, 1 to 16; this and 5 more blocks of BLOCK_SIZE must not exceed 28 MiB of memory.",
     ),
     optional(
         "PRESERVE_PARTITIONS",
